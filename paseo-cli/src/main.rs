@@ -1,0 +1,5 @@
+//! The `paseo` program.
+
+fn main() -> std::process::ExitCode {
+    paseo_cli::main()
+}

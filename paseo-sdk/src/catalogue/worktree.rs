@@ -1,0 +1,161 @@
+//! Operations on worktrees.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::ApiError;
+use crate::model::ListedWorktree;
+
+/// Makes a worktree of a repository: a new branch from a base (`branch-off`), an existing ref (`checkout`), or a pull
+/// request. Asked again for what is there, it returns that.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CreateWorktree {
+    /// `branch-off` or `checkout`; left out for a pull request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<WorktreeAction>,
+    /// With `branch-off`: the name of the new branch, used as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch_name: Option<String>,
+    /// With `branch-off`: what to start from. Default: the repository's main branch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_branch: Option<String>,
+    /// With `checkout`: a branch, a remote branch, a tag or a commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ref_name: Option<String>,
+    /// The number of a pull request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub github_pr_number: Option<i64>,
+    /// A directory of the repository, an absolute path. Default: that of the calling agent; without one it is needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<String>,
+    /// The name of the worktree's directory. Default: made from the branch's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worktree_slug: Option<String>,
+    /// Fetch the base first.
+    #[serde(default)]
+    pub fetch: bool,
+    /// Answer only when the repository's setup has run; default true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_for_setup: Option<bool>,
+    /// Trust a pull request: run its hooks and settings.
+    #[serde(default)]
+    pub trust: bool,
+}
+
+impl CreateWorktree {
+    /// Asks for a new branch that starts from `base`.
+    #[must_use]
+    pub fn branch_off(branch: impl Into<String>, base: impl Into<String>) -> CreateWorktree {
+        CreateWorktree {
+            action: Some(WorktreeAction::BranchOff),
+            branch_name: Some(branch.into()),
+            base_branch: Some(base.into()),
+            ..CreateWorktree::default()
+        }
+    }
+
+    /// Sets a directory of the repository, an absolute path.
+    #[must_use]
+    pub fn cwd(self, cwd: impl Into<String>) -> CreateWorktree {
+        CreateWorktree { cwd: Some(cwd.into()), ..self }
+    }
+
+    /// Reads which of the three ways is asked for.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_argument` when it is none or more than one of them.
+    pub fn source(&self) -> Result<WorktreeSource, ApiError> {
+        let only = |field: &'static str, present: bool, with: &str| match present {
+            true => Err(ApiError::invalid(field, format!("goes only with {with}"))),
+            false => Ok(()),
+        };
+        let needed = |field: &'static str, value: &Option<String>, with: &str| {
+            value
+                .clone()
+                .filter(|text| !text.is_empty())
+                .ok_or_else(|| ApiError::invalid(field, format!("is needed with {with}")))
+        };
+        match (self.action, self.github_pr_number) {
+            (Some(WorktreeAction::BranchOff), None) => {
+                only("refName", self.ref_name.is_some(), "`\"action\": \"checkout\"`")?;
+                let branch = needed("branchName", &self.branch_name, "`\"action\": \"branch-off\"`")?;
+                Ok(WorktreeSource::BranchOff { branch, base: self.base_branch.clone() })
+            }
+            (Some(WorktreeAction::Checkout), None) => {
+                only("branchName", self.branch_name.is_some(), "`\"action\": \"branch-off\"`")?;
+                only("baseBranch", self.base_branch.is_some(), "`\"action\": \"branch-off\"`")?;
+                let ref_name = needed("refName", &self.ref_name, "`\"action\": \"checkout\"`")?;
+                Ok(WorktreeSource::Checkout { ref_name })
+            }
+            (None, Some(number)) => {
+                only("branchName", self.branch_name.is_some(), "`\"action\": \"branch-off\"`")?;
+                only("baseBranch", self.base_branch.is_some(), "`\"action\": \"branch-off\"`")?;
+                only("refName", self.ref_name.is_some(), "`\"action\": \"checkout\"`")?;
+                match number {
+                    1.. => Ok(WorktreeSource::PullRequest { number }),
+                    _ => Err(ApiError::invalid("githubPrNumber", "must be 1 or more")),
+                }
+            }
+            (Some(_), Some(_)) => Err(ApiError::invalid("action", "goes without `githubPrNumber`: give one of them")),
+            (None, None) => Err(ApiError::invalid("action", "is needed, or `githubPrNumber`")
+                .hint("give {\"action\": \"branch-off\", \"branchName\": \"fix/foo\"}")),
+        }
+    }
+}
+
+/// The two ways to make a worktree that are not a pull request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum WorktreeAction {
+    /// A new branch from a base.
+    BranchOff,
+    /// An existing ref.
+    Checkout,
+}
+
+/// What a worktree is made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WorktreeSource {
+    /// A new branch.
+    BranchOff {
+        /// Its name.
+        branch: String,
+        /// What it starts from; none for the repository's main branch.
+        base: Option<String>,
+    },
+    /// An existing ref.
+    Checkout {
+        /// A branch, a remote branch, a tag or a commit.
+        ref_name: String,
+    },
+    /// A pull request.
+    PullRequest {
+        /// Its number.
+        number: i64,
+    },
+}
+
+/// Lists the worktrees of a repository, as they are on disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ListWorktrees {
+    /// A directory of the repository, an absolute path. Default: that of the calling agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<String>,
+    /// Every repository in which paseo made a worktree.
+    #[serde(default)]
+    pub all: bool,
+}
+
+/// Worktrees, by repository and path.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Worktrees {
+    /// The worktrees, the main checkout left out.
+    pub worktrees: Vec<ListedWorktree>,
+}

@@ -1,0 +1,153 @@
+//! What an operation is: a request whose type says its name, its effect and its answer.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_core::Stream;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::error::{ApiError, Code};
+use crate::model::AgentId;
+
+/// A request of the catalogue.
+pub trait Operation: Serialize + DeserializeOwned + Send + 'static {
+    /// Its name on every wire.
+    const NAME: &'static str;
+    /// What carrying it out does.
+    const EFFECT: Effect;
+    /// What it answers.
+    type Answer: Serialize + DeserializeOwned + Send + 'static;
+}
+
+/// What carrying out an operation does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// Nothing: it may be repeated at will.
+    Read,
+    /// It changes something; repeated with the same ids it changes nothing more.
+    Write,
+    /// It takes something away: people are asked before.
+    Destroy,
+}
+
+/// Carries out one operation.
+pub trait Handle<Op: Operation> {
+    /// Carries it out for `caller`.
+    fn handle(&self, caller: Caller, request: Op) -> impl Future<Output = Result<Op::Answer, ApiError>> + Send;
+}
+
+/// Who calls, and where what they watch goes.
+#[derive(Clone)]
+pub struct Caller {
+    /// Who calls.
+    pub who: Principal,
+    /// The connection that can carry events; none for a single request.
+    pub feed: Option<Arc<dyn Feed>>,
+}
+
+impl Caller {
+    /// Makes the caller that is the user, over a connection without events.
+    #[must_use]
+    pub fn user() -> Caller {
+        Caller { who: Principal::User, feed: None }
+    }
+}
+
+/// Whose rights a call has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Principal {
+    /// The user of this machine.
+    User,
+    /// One of the user's agents.
+    Agent(AgentId),
+}
+
+/// The events of one connection.
+pub trait Feed: Send + Sync {
+    /// Sends `events` from now on, in place of those followed before. Each is the text of a whole frame.
+    ///
+    /// The stream is asked for the next one only when the connection has room: a slow watcher costs a cursor, no memory.
+    fn follow(&self, events: Pin<Box<dyn Stream<Item = Arc<str>> + Send>>);
+}
+
+/// Reads the parameters of an operation; what is wrong is said by the field's name.
+///
+/// # Errors
+///
+/// `invalid_argument` for anything but an object with the request's fields.
+pub fn parse<Op: DeserializeOwned>(params: Value) -> Result<Op, ApiError> {
+    let params = match params {
+        Value::Null => Value::Object(serde_json::Map::new()),
+        Value::Object(_) => params,
+        _ => {
+            return Err(ApiError::new(Code::InvalidArgument, "params must be an object")
+                .hint("give arguments by name: {\"agentId\": \"…\"}"));
+        }
+    };
+    serde_path_to_error::deserialize(params).map_err(|error| {
+        let path = error.path().to_string();
+        let message = error.inner().to_string();
+        // serde names an unknown or missing field in its sentence, and the place only for a wrong type.
+        let field = quoted(&message).filter(|_| path == "." || message.starts_with("unknown field"));
+        let field = field.map_or_else(|| path.clone(), str::to_owned);
+        match message.starts_with("missing field") || message.starts_with("unknown field") || path == "." {
+            true => ApiError::new(Code::InvalidArgument, message).details(serde_json::json!({ "field": field })),
+            false => ApiError::invalid(&path, message),
+        }
+    })
+}
+
+/// Returns what stands between the first two backticks.
+fn quoted(message: &str) -> Option<&str> {
+    message.split('`').nth(1)
+}
+
+/// One operation as a tool or an API document shows it.
+#[cfg(feature = "schema")]
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tool {
+    /// The operation's name.
+    pub name: &'static str,
+    /// What it does, for people and for models that choose a tool.
+    pub description: String,
+    /// What carrying it out does.
+    #[serde(skip)]
+    pub effect: Effect,
+    /// JSON schema of its arguments, without references.
+    pub input_schema: Value,
+    /// JSON schema of its answer, without references.
+    pub output_schema: Value,
+}
+
+#[cfg(feature = "schema")]
+impl Tool {
+    /// Describes `Op`.
+    #[must_use]
+    pub fn of<Op: Operation + schemars::JsonSchema>() -> Tool
+    where
+        Op::Answer: schemars::JsonSchema,
+    {
+        let settings = schemars::generate::SchemaSettings::draft2020_12().with(|settings| {
+            settings.inline_subschemas = true;
+            settings.meta_schema = None;
+        });
+        let mut input_schema = settings.clone().into_generator().into_root_schema_for::<Op>().to_value();
+        let mut output_schema =
+            settings.for_serialize().into_generator().into_root_schema_for::<Op::Answer>().to_value();
+        let mut description = String::new();
+        if let Some(input) = input_schema.as_object_mut() {
+            if let Some(Value::String(text)) = input.remove("description") {
+                description = text;
+            }
+            input.remove("title");
+        }
+        if let Some(output) = output_schema.as_object_mut() {
+            output.remove("title");
+        }
+        Tool { name: Op::NAME, description, effect: Op::EFFECT, input_schema, output_schema }
+    }
+}

@@ -1,0 +1,340 @@
+//! Providers: how each agent program is started, and what the lines it says mean. Pure, as machines are.
+
+pub mod shell;
+
+use serde::{Deserialize, Serialize};
+
+use crate::item::Item;
+use crate::model::{
+    AgentId, Decision, ItemId, Mode, Outcome, PermissionKind, PermissionOption, Prompt, RequestId, Timestamp, Usage,
+};
+
+/// A kind of agent program.
+pub trait Provider: Send + Sync {
+    /// The word by which it is asked for.
+    fn name(&self) -> &'static str;
+
+    /// What it is and what it can do.
+    fn traits(&self) -> &'static Traits;
+
+    /// Says how to start its program; `resume` is what an earlier session gave as `Event::Resumable`.
+    fn launch(&self, spec: &LaunchSpec, resume: Option<&str>) -> Launch;
+
+    /// Begins to read a journal. `spec` is that of the launch.
+    fn session(&self, spec: &LaunchSpec) -> Box<dyn Session>;
+}
+
+/// The meaning of one journal: what it knows, it knows from `read`.
+pub trait Session: Send {
+    /// Takes the next record. Reading the same records always gives the same steps.
+    fn read(&mut self, record: &Record) -> Vec<Step>;
+
+    /// Puts what an agent shall be told into the line that its program understands.
+    ///
+    /// # Errors
+    ///
+    /// When the program has no words for it.
+    fn phrase(&self, id: &TellId, tell: &Tell) -> Result<String, Unsupported>;
+
+    /// Returns what a session of the same version needs in order to go on without the records before, as text for
+    /// `What::Carried`.
+    fn summary(&self) -> String;
+}
+
+/// Returns the provider called `name`.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static dyn Provider> {
+    all().iter().copied().find(|provider| provider.name() == name)
+}
+
+/// Returns every provider, in the order in which people see them.
+#[must_use]
+pub fn all() -> &'static [&'static dyn Provider] {
+    &[&shell::Shell]
+}
+
+/// What a provider is and can do.
+#[derive(Clone, Copy, Debug)]
+pub struct Traits {
+    /// One line for a person.
+    pub description: &'static str,
+    /// Its modes, the least free first.
+    pub modes: &'static [Mode],
+    /// Whether its sessions can be resumed by a new process.
+    pub resumes: bool,
+    /// Whether prompts may hold pictures.
+    pub images: bool,
+    /// Whether a prompt can be said into a running turn.
+    pub steers: bool,
+    /// How long an idle process is kept, in milliseconds; 0 to let it end with its turn.
+    pub linger: i64,
+}
+
+/// With what an agent is launched.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LaunchSpec {
+    /// The agent.
+    pub agent_id: AgentId,
+    /// The directory that it works in.
+    pub cwd: String,
+    /// The model; none for the provider's default.
+    #[serde(default)]
+    pub model: Option<String>,
+    /// How freely it may act.
+    pub mode: Mode,
+    /// How much to think.
+    #[serde(default)]
+    pub thinking: Option<String>,
+    /// Text added to the provider's own system prompt.
+    #[serde(default)]
+    pub system_prompt: Option<String>,
+    /// Whether the directory's own settings, hooks and servers may run.
+    pub trusted: bool,
+}
+
+/// How a program is started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Launch {
+    /// What to run.
+    pub program: Program,
+    /// Its arguments; never a prompt, never a secret.
+    pub args: Vec<String>,
+    /// Variables added to the agent's environment.
+    pub env: Vec<(String, String)>,
+}
+
+/// A program to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// This one, in one of its hidden roles.
+    Helper,
+    /// One on the agent's `PATH`.
+    Named(String),
+}
+
+/// One record of a journal: something that happened to an agent's process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Its number: from 1 in each run, without gaps.
+    pub seq: i64,
+    /// When, by the clock of the shim, in milliseconds since the epoch.
+    pub at: i64,
+    /// What happened.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+impl Record {
+    /// Returns when it happened.
+    #[must_use]
+    pub fn time(&self) -> Timestamp {
+        Timestamp(self.at)
+    }
+}
+
+/// What a record says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// The process was started.
+    Launched {
+        /// Its process id.
+        pid: i64,
+        /// When it started, as the system tells it: with the pid, its identity.
+        #[serde(rename = "startTime")]
+        start_time: i64,
+    },
+    /// It wrote a line to its standard output.
+    Said(Line),
+    /// It was given a line on its standard input.
+    Told {
+        /// Which tell it was; a shim takes each id once.
+        id: TellId,
+        /// The line, without its end.
+        line: String,
+    },
+    /// It wrote a line to its standard error.
+    Muttered(Line),
+    /// It was sent a signal.
+    Signalled {
+        /// Which, by name: `INT`, `TERM`, `KILL`.
+        signal: String,
+        /// To whom.
+        whom: Whom,
+    },
+    /// Its standard input was closed.
+    Closed {},
+    /// The records before this one were put away; this is the session's summary of them.
+    Carried(String),
+    /// It ended, and nothing of its tree is left.
+    Exited(Exit),
+}
+
+/// Whom a signal goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Whom {
+    /// The process itself.
+    Child,
+    /// Its process group.
+    Group,
+    /// It and everything that descends from it.
+    Tree,
+}
+
+/// A line of output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Line {
+    /// Valid UTF-8, without the line's end.
+    Text(String),
+    /// Anything else, or a line that was cut.
+    Odd {
+        /// The text, where it is valid UTF-8.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        text: Option<String>,
+        /// The bytes, where it is not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        base64: Option<String>,
+        /// Whether the line was longer than 32 MiB, and this is its beginning.
+        #[serde(default)]
+        cut: bool,
+    },
+}
+
+impl Line {
+    /// Returns the text, where the line is whole and valid UTF-8.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Line::Text(text) => Some(text),
+            Line::Odd { .. } => None,
+        }
+    }
+}
+
+/// How a process ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// Its exit code, when it ended by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<i64>,
+    /// The signal that ended it, by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<String>,
+    /// Why paseo ended it, or why it could not be started, or how it was lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// The id of something that an agent is told, made from the caller's id; what a session says by itself has the id
+/// `r<seq>.<n>` of the record that caused it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TellId(pub String);
+
+impl std::fmt::Display for TellId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Something that an agent is told.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tell {
+    /// A prompt.
+    Prompt(Prompt),
+    /// The answer to a permission request.
+    Answer {
+        /// The request.
+        #[serde(rename = "requestId")]
+        request_id: RequestId,
+        /// The answer.
+        decision: Decision,
+    },
+    /// To stop the turn that runs.
+    Interrupt {},
+}
+
+/// What a record made a session do or say.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Write this line to the program. Its id follows from the record, so it is written once.
+    Say(String),
+    /// This happened.
+    Event(Event),
+}
+
+/// What happened, in the same words for every provider.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// What a new process needs to go on with this session.
+    Resumable(String),
+    /// The program has taken a tell; a provider without acknowledgements says so when it was told.
+    Delivered(TellId),
+    /// A turn began: for this prompt, or by itself.
+    TurnStarted(Option<TellId>),
+    /// An item began.
+    Opened(Item),
+    /// An open item's text grew.
+    Wrote {
+        /// The item.
+        item_id: ItemId,
+        /// What was added.
+        text: String,
+    },
+    /// An item is final; it may be one that never was opened.
+    Closed(Item),
+    /// The program asks for permission.
+    Asked(Ask),
+    /// It no longer asks.
+    Withdrawn(RequestId),
+    /// Something worth knowing.
+    Notice(String),
+    /// Something failed, and the turn may go on.
+    Failed(String),
+    /// The turn ended.
+    TurnEnded(Ending),
+}
+
+/// A question of a program.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ask {
+    /// The provider's id for it.
+    pub request_id: RequestId,
+    /// What it asks for.
+    pub kind: PermissionKind,
+    /// One line for a person.
+    pub title: String,
+    /// More, where there is more to say.
+    pub description: Option<String>,
+    /// What would be done.
+    pub input: serde_json::Value,
+    /// Answers it offers beside a plain allow or deny.
+    pub options: Vec<PermissionOption>,
+}
+
+/// How a turn ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ending {
+    /// What came of it.
+    pub outcome: Outcome,
+    /// Why, where the outcome alone does not say it.
+    pub reason: Option<String>,
+    /// The last thing the agent said.
+    pub message: Option<String>,
+    /// Tokens and money of the turn.
+    pub usage: Usage,
+}
+
+/// What a provider has no words for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{provider} cannot {what}")]
+pub struct Unsupported {
+    /// The provider.
+    pub provider: &'static str,
+    /// What it cannot do, as a verb: `take pictures`.
+    pub what: &'static str,
+}

@@ -1,0 +1,14 @@
+//! All tests of paseo, in one binary.
+
+mod cli;
+mod client;
+mod connection;
+mod daemon;
+mod laws;
+mod model;
+mod replica;
+mod schema;
+mod server;
+mod shell;
+mod shim;
+mod worktrees;

@@ -1,0 +1,5 @@
+//! The `paseo` program, built for the tests.
+
+fn main() -> std::process::ExitCode {
+    paseo_cli::main()
+}
