@@ -3,6 +3,8 @@
 //! Below this module no code reads a clock, a file, the environment or a random number; `clippy.toml` says which calls
 //! that forbids. What a machine asks for is carried out by its owner, which decides nothing.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 pub mod agent;
 pub mod connection;
 pub mod outbox;

@@ -1,5 +1,7 @@
 //! Providers: how each agent program is started, and what the lines it says mean. Pure, as machines are.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 pub mod shell;
 
 use serde::{Deserialize, Serialize};
