@@ -36,6 +36,8 @@ pub struct Agent {
     outbox: Outbox,
     /// Whether the journals of an earlier life are being read: nothing is started or stopped meanwhile.
     restoring: bool,
+    /// Whether an idle process shall leave at once.
+    dismissed: bool,
     outputs: VecDeque<Output>,
 }
 
@@ -83,6 +85,8 @@ pub enum Input {
     Cancel,
     /// Somebody takes it off the list.
     Archive,
+    /// Somebody stops it, and its process is not to linger.
+    Dismiss,
     /// Somebody changes what it is called.
     Update {
         /// A new title.
@@ -251,6 +255,7 @@ impl Agent {
             asks: BTreeMap::new(),
             outbox,
             restoring: true,
+            dismissed: false,
             outputs: VecDeque::new(),
         };
         agent.remember_unheard_prompts();
@@ -378,6 +383,7 @@ impl Agent {
         if known {
             return Ok(());
         }
+        self.dismissed = false;
         if self.about.archived_at.take().is_some() {
             self.touch(now);
             self.save();
@@ -763,14 +769,14 @@ impl Agent {
     /// Lets an idle process go when its time has come.
     fn let_go(&mut self, now: Timestamp) {
         let idle = self.is_quiet() && self.outbox.waiting().next().is_none();
-        let archived = self.about.archived_at.is_some();
+        let leave = self.dismissed || self.about.archived_at.is_some();
         let Process::Live { run, pid, attached: true, idle_until } = &mut self.process else { return };
         if !idle {
             *idle_until = None;
             return;
         }
         let until = *idle_until.get_or_insert(now.plus(self.traits.linger));
-        if archived || until <= now {
+        if leave || until <= now {
             self.process = Process::Leaving { run: *run, pid: *pid, until: Some(now.plus(LEAVE_GRACE)) };
             self.outputs.push_back(Output::Close);
         }
@@ -788,6 +794,10 @@ impl Machine for Agent {
             Input::Answer { request_id, decision } => self.answer(now, request_id, decision)?,
             Input::Cancel => self.cancel(now),
             Input::Archive => self.archive(now),
+            Input::Dismiss => {
+                self.cancel(now);
+                self.dismissed = true;
+            }
             Input::Update { title, labels } => self.update(now, title, labels),
             Input::Heard(heard) => self.hear(heard),
             Input::Attached { run } => {
