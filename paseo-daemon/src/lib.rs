@@ -2,10 +2,12 @@
 
 pub mod bridge;
 pub mod config;
+pub mod home;
 pub mod lock;
 pub mod log;
 pub mod server;
 pub mod shim;
+pub mod token;
 pub mod worktrees;
 
 /// Plays a hidden role when the arguments ask for one, and ends the process; returns otherwise.
