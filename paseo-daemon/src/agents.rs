@@ -94,6 +94,16 @@ impl Registry {
         self.agents.write().unwrap_or_else(PoisonError::into_inner).remove(id)
     }
 
+    /// Returns when every agent that was taken up has read its journals and found its process.
+    pub(crate) async fn ready(&self) {
+        for owned in self.all() {
+            let (done, read) = oneshot::channel();
+            if owned.orders.send(Order::Ready(done)).await.is_ok() {
+                let _ = read.await;
+            }
+        }
+    }
+
     /// Lets every owner end. Their agents go on under their shims.
     pub(crate) async fn leave(&self) {
         let agents = std::mem::take(&mut *self.agents.write().unwrap_or_else(PoisonError::into_inner));
@@ -458,7 +468,7 @@ impl Core {
 
     /// Waits for several agents: until all are there, or any one, or one asks for permission.
     async fn wait_for_several(&self, agents: &[Arc<Owned>], request: &WaitForAgent) -> AgentOutcome {
-        let bell = self.watchers.bell();
+        let watcher = self.watchers.join();
         loop {
             let answers: Vec<_> = agents.iter().map(|owned| over(&owned.live.view(), None, request.until)).collect();
             let decided = match request.mode {
@@ -474,7 +484,7 @@ impl Core {
                 let agents = agents.iter().map(|owned| owned.live.view().agent.clone()).collect();
                 return AgentOutcome { agents, ..decided.clone() };
             }
-            bell.rang().await;
+            watcher.rang().await;
         }
     }
 }

@@ -236,7 +236,7 @@ pub(crate) struct Watchers(Mutex<Vec<Weak<Watcher>>>);
 
 /// One who watches: which agents have changed since it looked.
 #[derive(Default)]
-struct Watcher {
+pub(crate) struct Watcher {
     changed: Mutex<BTreeSet<AgentId>>,
     bell: Notify,
 }
@@ -254,10 +254,19 @@ impl Watchers {
         });
     }
 
-    fn join(&self) -> Arc<Watcher> {
+    /// Returns what rings whenever any agent changes.
+    pub(crate) fn join(&self) -> Arc<Watcher> {
         let watcher = Arc::new(Watcher::default());
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&watcher));
         watcher
+    }
+}
+
+impl Watcher {
+    /// Returns when an agent has changed since the last time.
+    pub(crate) async fn rang(&self) -> BTreeSet<AgentId> {
+        self.bell.notified().await;
+        std::mem::take(&mut *self.changed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -287,10 +296,9 @@ impl Watched {
                 }
             }
             tokio::select! {
-                () = watcher.bell.notified() => {}
+                these = watcher.rang() => changed = these,
                 () = frames.closed() => return,
             }
-            changed.append(&mut watcher.changed.lock().unwrap_or_else(PoisonError::into_inner));
         }
     }
 

@@ -35,6 +35,8 @@ const CARRY_BEYOND: u64 = 8 * 1024 * 1024;
 pub(crate) enum Order {
     /// Tell the machine this, and answer when what follows from it is done.
     Tell(Input, oneshot::Sender<Result<(), ApiError>>),
+    /// Answer once the journals of earlier lives are read.
+    Ready(oneshot::Sender<()>),
 }
 
 /// The files of one agent.
@@ -101,6 +103,9 @@ impl Owner {
             tokio::select! {
                 order = orders.recv() => match order {
                     Some(Order::Tell(input, done)) => self.obey(input, done).await,
+                    Some(Order::Ready(done)) => {
+                        let _ = done.send(());
+                    }
                     None => return,
                 },
                 heard = hear(&mut self.process) => self.heard(heard).await,
