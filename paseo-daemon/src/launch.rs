@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::machine::agent::About;
@@ -13,7 +14,7 @@ use paseo_sdk::provider::{self, Program, Provider, Record, Session, What};
 use tokio::sync::oneshot;
 
 use crate::owner::Files;
-use crate::shim::link::{self, Words};
+use crate::shim::link::{self, Heard, News, Words};
 use crate::shim::{Launching, MARKER, journal, place, tree};
 use crate::store;
 use crate::token::Tokens;
@@ -33,7 +34,7 @@ pub(crate) struct Launcher {
 /// The daemon's end of a process that runs.
 pub(crate) struct Running {
     pub(crate) words: Words,
-    pub(crate) heard: link::Hearing,
+    pub(crate) heard: Heard,
     /// The last record that was in the journal when the shim answered.
     pub(crate) known: i64,
     directory: PathBuf,
@@ -184,7 +185,7 @@ impl Launcher {
             keep: self.keep.clone(),
             limits: crate::shim::Limits::default(),
         };
-        link::spawn(&helper, &launching).await.map_err(|error| error.to_string())?;
+        link::spawn(&helper, &launching).await?;
         attach(&socket, 0, run_dir).await.map_err(|error| format!("its shim does not answer: {error}"))
     }
 
@@ -195,45 +196,69 @@ impl Launcher {
     /// Reads the journal of a run, and attaches to its shim. A journal whose shim is gone is given its end, and whatever
     /// is left of the agent's processes is ended.
     pub(crate) async fn recover(&self, id: &AgentId, run: i64, directory: &Path) -> io::Result<Recovered> {
-        let mut records = read_journal(directory).await?;
-        if ended(&records) {
-            return Ok(Recovered { records, running: None });
-        }
         let socket = self.socket(id, run)?;
-        let last = records.last().map_or(0, |record| record.seq);
-        if let Ok(running) = attach(&socket, last, directory.to_owned()).await {
-            return Ok(Recovered { records, running: Some(running) });
+        for _ in 0..ATTEMPTS {
+            let records = read_journal(directory).await?;
+            if ended(&records) {
+                return Ok(Recovered { records, running: None });
+            }
+            let last = records.last().map_or(0, |record| record.seq);
+            if let Ok(running) = attach(&socket, last, directory.to_owned()).await {
+                return Ok(Recovered { records, running: Some(running) });
+            }
+            if !journal::is_served(directory)? {
+                return self.bury(id, run, directory).await;
+            }
+            // It lives and does not answer: it is about to write the end.
+            tokio::time::sleep(PATIENCE).await;
         }
+        Err(io::Error::new(io::ErrorKind::TimedOut, "its shim lives and does not answer"))
+    }
+
+    /// Ends what a shim that was killed has left behind, and its journal.
+    async fn bury(&self, id: &AgentId, run: i64, directory: &Path) -> io::Result<Recovered> {
         let marker = place::marker(&self.home, id.as_str(), run);
         let (keep, run_dir) = (self.keep.clone(), directory.to_owned());
-        let finish = move || -> io::Result<()> {
-            // A shim that does not answer and yet lives is ending, or stuck; either way its agent cannot be reached.
-            journal::wait_until_unserved(&run_dir)?;
-            let left = tree::sweep_orphans(&marker, &keep);
-            tracing::warn!(run_dir = %run_dir.display(), ended = left.len(), "a shim is gone");
-            let records = journal::read_after(&run_dir, 0)?.collect::<io::Result<Vec<_>>>()?;
-            if !ended(&records) {
-                journal::finish_lost(&run_dir, "its process was lost: the shim that kept it is gone")?;
-            }
-            Ok(())
+        let bury = move || {
+            let ended = tree::sweep_orphans(&marker, &keep);
+            tracing::warn!(run_dir = %run_dir.display(), ?ended, "a shim was lost");
+            journal::finish_lost(&run_dir, "its process was lost: the shim that kept it is gone")
         };
-        tokio::task::spawn_blocking(finish).await.map_err(io::Error::other)??;
-        records = read_journal(directory).await?;
-        Ok(Recovered { records, running: None })
+        tokio::task::spawn_blocking(bury).await.map_err(io::Error::other)??;
+        Ok(Recovered { records: read_journal(directory).await?, running: None })
     }
 }
+
+/// How often a shim that lives and does not answer is tried, and how long between.
+const ATTEMPTS: usize = 100;
+const PATIENCE: Duration = Duration::from_millis(100);
 
 async fn attach(socket: &Path, after: i64, directory: PathBuf) -> io::Result<Running> {
     let (words, mut heard) = link::attach(socket, after).await?;
     match heard.next().await {
-        Some(link::Heard::Hello(hello)) => Ok(Running { words, heard, known: hello.last, directory }),
+        Some(News::Hello(hello)) => Ok(Running { words, heard, known: hello.last, directory }),
         _ => Err(io::ErrorKind::ConnectionReset.into()),
     }
 }
 
 async fn read_journal(directory: &Path) -> io::Result<Vec<Record>> {
     let directory = directory.to_owned();
-    let read = move || journal::read_after(&directory, 0)?.collect::<io::Result<Vec<_>>>();
+    let read = move || {
+        let records = match journal::read_after(&directory, 0) {
+            Ok(records) => records,
+            // A run whose shim never came so far as to say anything.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut read = Vec::new();
+        for record in records {
+            match record {
+                Ok(record) => read.push(record),
+                Err(error) => tracing::error!(directory = %directory.display(), %error, "a record is passed over"),
+            }
+        }
+        Ok(read)
+    };
     tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
 }
 

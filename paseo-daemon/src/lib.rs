@@ -121,7 +121,7 @@ impl Daemon {
         };
         warnings.extend(agents::load(&registry, &home.agents(), &launcher, &watchers).map_err(cannot)?);
         let core = Arc::new(Core {
-            worktrees: Worktrees::new(home.worktrees()),
+            worktrees: Worktrees::new(home.path().to_owned()),
             home,
             agents: registry,
             watchers,

@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::launch::{Launcher, Running};
 use crate::live::Live;
-use crate::shim::link;
+use crate::shim::link::News;
 use crate::store::{self, Log};
 
 /// Returns what time it is. Nothing else in paseo asks.
@@ -205,17 +205,17 @@ impl Owner {
         }
     }
 
-    async fn heard(&mut self, heard: Option<link::Heard>) {
+    async fn heard(&mut self, heard: Option<News>) {
         match heard {
-            Some(link::Heard::Record(record)) => {
+            Some(News::Record(record)) => {
                 self.read(&record).await;
                 self.attach_if_known().await;
             }
-            Some(link::Heard::Refused { id, reason }) => self.tell(Input::Unsayable { id, reason }).await,
-            Some(link::Heard::Trouble(text)) => {
+            Some(News::Refused { id, reason }) => self.tell(Input::Unsayable { id, reason }).await,
+            Some(News::Trouble(text)) => {
                 tracing::warn!(agent = %self.live.id, text, "a shim is in trouble");
             }
-            Some(link::Heard::Hello(_)) => {}
+            Some(News::Hello(_)) => {}
             None => self.lost().await,
         }
     }
@@ -256,7 +256,7 @@ impl Owner {
                 Step::Say(line) => {
                     let id = TellId(format!("r{}.{number}", record.seq));
                     match &process.running {
-                        Some(running) if process.attached => running.words.write(id, line).await,
+                        Some(running) if process.attached => linked(running.words.write(id, line).await),
                         Some(_) | None => {
                             process.due.insert(id, line);
                         }
@@ -292,7 +292,7 @@ impl Owner {
         };
         process.attached = true;
         for (id, line) in std::mem::take(&mut process.due) {
-            running.words.write(id, line).await;
+            linked(running.words.write(id, line).await);
         }
         let run = process.run;
         self.tell(Input::Attached { run }).await;
@@ -336,12 +336,12 @@ impl Owner {
                 Output::Tell(id, tell) => self.say(id, tell).await,
                 Output::Close => {
                     if let Some(running) = self.running() {
-                        running.words.close().await;
+                        linked(running.words.close().await);
                     }
                 }
                 Output::Stop { reason } => {
                     if let Some(running) = self.running() {
-                        running.words.stop(reason).await;
+                        linked(running.words.stop(&reason).await);
                     }
                 }
                 Output::Save(memory) => {
@@ -376,7 +376,7 @@ impl Owner {
         let Some(process) = &self.process else { return };
         let phrased = process.session.phrase(&id, &tell);
         match (phrased, &process.running) {
-            (Ok(line), Some(running)) => running.words.write(id, line).await,
+            (Ok(line), Some(running)) => linked(running.words.write(id, line).await),
             (Ok(_), None) => {}
             (Err(unsupported), _) => {
                 let input = Input::Unsayable { id, reason: unsupported.to_string() };
@@ -414,7 +414,7 @@ impl Owner {
         let Some(running) = process.running.as_ref().filter(|_| process.attached) else { return };
         if running.journal_bytes() > CARRY_BEYOND {
             let carried = Carried { after: process.last, summary: process.session.summary() };
-            running.words.carry(json!(carried).to_string()).await;
+            linked(running.words.carry(json!(carried).to_string()).await);
         }
     }
 }
@@ -427,7 +427,14 @@ struct Carried {
     summary: String,
 }
 
-async fn hear(process: &mut Option<Process>) -> Option<link::Heard> {
+/// A word that a lost link did not take is said again, by its id, when the link is mended; else its process is gone.
+fn linked(said: io::Result<()>) {
+    if let Err(error) = said {
+        tracing::debug!(%error, "a shim did not take a word");
+    }
+}
+
+async fn hear(process: &mut Option<Process>) -> Option<News> {
     match process.as_mut().and_then(|process| process.running.as_mut()) {
         Some(running) => running.heard.next().await,
         None => pending().await,
