@@ -27,7 +27,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 
 pub use self::openapi::openapi;
-use crate::config::Listen;
+use crate::config::{Config, Listen};
+use crate::home::Home;
 use crate::token::Tokens;
 
 /// The doors of a daemon while they are open. Dropping it slams them; [`Server::shutdown`] closes them.
@@ -56,6 +57,21 @@ pub struct Doors {
     pub origins: Vec<String>,
     /// How much of everything there may be.
     pub limits: Limits,
+}
+
+impl Doors {
+    /// The doors of a home, as its settings want them.
+    #[must_use]
+    pub fn of(home: &Home, config: &Config, tokens: Tokens) -> Doors {
+        Doors {
+            listen: Some(config.listen.clone()),
+            socket: home.socket(),
+            tokens,
+            hosts: config.hosts.clone(),
+            origins: config.origins.clone(),
+            limits: Limits::default(),
+        }
+    }
 }
 
 /// How much there may be, and how long it may take.

@@ -142,9 +142,10 @@ async fn params(hall: &Hall, mut body: Incoming) -> Result<Value, Answer> {
         let error = ApiError::new(Code::InvalidArgument, format!("the body is larger than {limit} bytes"));
         respond(StatusCode::PAYLOAD_TOO_LARGE, &json!(error))
     };
-    if body.size_hint().lower() > limit as u64 {
+    if body.size_hint().lower() > 2 * limit as u64 {
         return Err(too_large());
     }
+    let mut length = 0;
     let mut text = Vec::new();
     loop {
         let frame = match tokio::time::timeout(hall.limits.stall, body.frame()).await {
@@ -159,10 +160,16 @@ async fn params(hall: &Hall, mut body: Incoming) -> Result<Value, Answer> {
             }
         };
         let Ok(data) = frame.into_data() else { continue };
-        if text.len() + data.len() > limit {
-            return Err(too_large());
+        length += data.len();
+        match length {
+            _ if length <= limit => text.extend_from_slice(&data),
+            // Not much more than what fits is thrown away, so that a peer that writes before it reads learns why.
+            _ if length <= 2 * limit => text = Vec::new(),
+            _ => return Err(too_large()),
         }
-        text.extend_from_slice(&data);
+    }
+    if length > limit {
+        return Err(too_large());
     }
     if text.trim_ascii().is_empty() {
         return Ok(Value::Null);

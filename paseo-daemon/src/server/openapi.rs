@@ -66,11 +66,12 @@ pub fn openapi() -> Value {
 fn operation(tool: Tool) -> Value {
     // An operation's arguments may be left out when none of them is needed.
     let needed = tool.input_schema.get("required").and_then(Value::as_array).is_some_and(|fields| !fields.is_empty());
-    let summary = tool.description.split_once(". ").map_or(tool.description.as_str(), |(first, _)| first);
+    let description = tool.description.replace('\n', " ");
+    let summary = description.split_once(". ").map_or(description.as_str(), |(first, _)| first);
     json!({
         "operationId": tool.name,
         "summary": summary.trim_end_matches('.'),
-        "description": tool.description,
+        "description": description,
         "x-paseo-effect": match tool.effect {
             Effect::Read => "read",
             Effect::Write => "write",

@@ -83,11 +83,11 @@ impl<I: AsyncRead + AsyncWrite + Send + Unpin + 'static> Connection<'_, I> {
                     Some(message) => talk.heard(Instant::now(), message),
                     None => return Ok(()),
                 },
+                () = tokio::time::sleep_until(talk.deadline()) => talk.expire(Instant::now()),
                 event = next(&mut self.events) => match event {
                     Some(event) => self.say(&event).await?,
                     None => self.events = None,
                 },
-                () = tokio::time::sleep_until(talk.deadline()) => talk.expire(Instant::now()),
             }
         }
     }
