@@ -12,3 +12,10 @@ pub mod worktrees;
 ///
 /// Programs that embed the daemon and name themselves as its helper call this first in `main`.
 pub fn helper_main() {}
+
+/// Is the daemon of a home directory, in the foreground, until it is told to stop.
+pub fn run(home: Option<std::path::PathBuf>, listen: Option<String>) -> std::process::ExitCode {
+    let _ = (home, listen);
+    eprintln!("error: this build has no daemon");
+    std::process::ExitCode::FAILURE
+}
