@@ -1,9 +1,139 @@
-//! The command line of paseo.
+//! The command line of paseo: a few commands that are operations as they are, and some sugar on top of the client.
+
+pub mod command;
+pub mod entry;
+pub mod exit;
+pub mod render;
+pub mod screen;
+pub mod table;
+pub mod transcript;
+
+mod agents;
+mod daemon;
+mod logs;
+mod overview;
+mod place;
+mod progress;
+mod prompt;
+mod run;
+mod start;
+mod watch;
+mod worktrees;
 
 use std::process::ExitCode;
+
+use clap::{CommandFactory as _, FromArgMatches as _};
+use paseo_sdk::{ApiError, Code};
+
+use command::{AgentCommand, AgentGroup, Cli, Command};
+use exit::{Exit, Failure};
+use screen::Screen;
+use start::Daemon;
 
 /// Runs the command line with the arguments of this process.
 pub fn main() -> ExitCode {
     paseo_daemon::helper_main();
-    ExitCode::SUCCESS
+    let cli = match tree().try_get_matches().and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches)) {
+        Ok(cli) => cli,
+        Err(error) => return misunderstood(&error),
+    };
+    let json = cli.global.json;
+    match carry_out(cli) {
+        Ok(exit) => exit.into(),
+        Err(failure) => report(failure, json).into(),
+    }
+}
+
+/// Returns the tree of commands, for help and for completions.
+#[must_use]
+pub fn tree() -> clap::Command {
+    let tree = Cli::command();
+    let overview = overview::render(&tree);
+    tree.override_help(overview)
+}
+
+fn carry_out(cli: Cli) -> Result<Exit, Failure> {
+    let screen = Screen::open();
+    let Some(command) = cli.command else {
+        screen.raw(&tree().render_help().to_string())?;
+        return Ok(Exit::Done);
+    };
+    let daemon = Daemon::locate(&cli.global)?;
+    if let Command::Daemon { command: command::DaemonCommand::Run { listen, detached } } = command {
+        return daemon::run(&daemon, listen, detached);
+    }
+    // The client lives on the worker, so that an output which nobody reads does not keep it from answering.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let result = runtime.block_on(async {
+        let result = dispatch(command, &daemon, screen, cli.global.json).await;
+        match result {
+            // The daemon may say of something else that it is unavailable.
+            Err(Failure::Refused { error, .. }) if error.code == Code::Unavailable && !daemon.answers().await => {
+                Err(Failure::Refused { exit: Exit::Unreachable, error })
+            }
+            result => result,
+        }
+    });
+    runtime.shutdown_background();
+    result
+}
+
+async fn dispatch(command: Command, daemon: &Daemon, screen: Screen, json: bool) -> Result<Exit, Failure> {
+    match command {
+        Command::Common(command) | Command::Agent { command: AgentGroup::Common(command) } => match command {
+            AgentCommand::Run(run) => run::run(*run, daemon, screen, json).await,
+            AgentCommand::Send(send) => run::send(send, daemon, screen, json).await,
+            AgentCommand::Attach(one) => run::attach(one.agent, daemon, screen, json).await,
+            AgentCommand::Logs(logs) => logs::logs(logs, daemon, screen, json).await,
+            AgentCommand::Ls(ls) => agents::ls(ls, daemon, &screen, json).await,
+            AgentCommand::Wait(wait) => agents::wait(wait, daemon, screen, json).await,
+            AgentCommand::Stop(one) => agents::stop(one.agent, daemon, screen, json).await,
+            AgentCommand::Archive(one) => agents::archive(one.agent, daemon, screen, json).await,
+            AgentCommand::Delete(delete) => agents::delete(delete, daemon, screen, json).await,
+            AgentCommand::Inspect(one) => agents::inspect(one.agent, daemon, &screen, json).await,
+        },
+        Command::Agent { command: AgentGroup::Update(update) } => agents::update(update, daemon, screen, json).await,
+        Command::Permit { command } => agents::permit(command, daemon, screen, json).await,
+        Command::Worktree { command } => worktrees::worktree(command, daemon, screen, json).await,
+        Command::Provider { command } => worktrees::provider(command, daemon, &screen, json).await,
+        Command::Daemon { command } => daemon::daemon(command, daemon, screen, json).await,
+    }
+}
+
+/// Says on standard error why a command was not carried out.
+fn report(failure: Failure, json: bool) -> Exit {
+    let (exit, error) = match failure {
+        Failure::Unread => return Exit::Done,
+        Failure::Refused { exit, error } => (exit, error),
+    };
+    // When standard error is closed too, the exit code still tells.
+    let _ = write_error(&error, json);
+    exit
+}
+
+fn write_error(error: &ApiError, json: bool) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let mut stderr = std::io::stderr().lock();
+    if json {
+        return writeln!(stderr, "{}", serde_json::to_string(error)?);
+    }
+    writeln!(stderr, "error: {}", table::clean(&error.message))?;
+    match &error.hint {
+        Some(hint) => writeln!(stderr, "hint: {}", table::clean(hint)),
+        None => Ok(()),
+    }
+}
+
+/// Says what is wrong with the arguments, or shows the help that they ask for.
+fn misunderstood(error: &clap::Error) -> ExitCode {
+    let json = error.use_stderr() && std::env::args_os().any(|argument| argument == "--json");
+    if json {
+        let message = error.to_string();
+        let message = message.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        let _ = write_error(&ApiError::new(Code::InvalidArgument, message).hint("`paseo --help`"), true);
+    } else {
+        // When nobody reads it, the exit code still tells.
+        let _ = error.print();
+    }
+    if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() }
 }

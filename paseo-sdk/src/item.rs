@@ -200,6 +200,29 @@ pub struct ToolCall {
     pub exit_code: Option<i64>,
 }
 
+impl ToolCall {
+    /// Writes an output of which only the ends are kept: `head`, a line that says how much is left out, `tail`.
+    #[must_use]
+    pub fn shortened(head: &str, omitted_bytes: i64, tail: &str) -> String {
+        format!("{head}\n{}\n{tail}", omission(omitted_bytes))
+    }
+
+    /// Returns the head and the tail of an output that was shortened; none when nothing was left out.
+    #[must_use]
+    pub fn ends(&self) -> Option<(&str, &str)> {
+        match self.omitted_bytes {
+            0 => None,
+            bytes => self.output.as_deref()?.split_once(&format!("\n{}\n", omission(bytes))),
+        }
+    }
+}
+
+/// Returns the line that stands for text that is not shown.
+#[must_use]
+pub fn omission(bytes: i64) -> String {
+    format!("[… {bytes} bytes left out …]")
+}
+
 fn is_zero(number: &i64) -> bool {
     *number == 0
 }
