@@ -50,7 +50,7 @@ fn outbox(mut bytes: Bytes<'_>) -> Result<(), Broken> {
         5 | 6 => outbox::Input::Room,
         7 => outbox::Input::Told(agent::tell_id(bytes)),
         8 => outbox::Input::Delivered(agent::tell_id(bytes)),
-        9 => outbox::Input::Withdraw,
+        9 => outbox::Input::Withdraw(agent::tell_id(bytes)),
         10 => outbox::Input::Fail(agent::tell_id(bytes), bytes.word()),
         _ => outbox::Input::Lost,
     });

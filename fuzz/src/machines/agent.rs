@@ -122,6 +122,8 @@ pub(crate) fn outbox_line(bytes: &mut Bytes<'_>) -> Line {
         0 | 1 => Line::Accepted { id, at: bytes.number(9), first: bytes.flag(), tell: tell(bytes) },
         _ => Line::Settled {
             id,
+            at: bytes.number(9),
+            origin: bytes.maybe(item::origin),
             fate: bytes.pick(&[Fate::Delivered, Fate::Interrupted, Fate::Withdrawn, Fate::Failed("why".to_owned())]),
         },
     }

@@ -35,6 +35,12 @@ pub struct Agent {
     checkpoint: Progress,
     process: Process,
     turn: Option<Turn>,
+    /// Whether the provider has said that the turn began; before that it is only told its prompt.
+    begun: bool,
+    /// A turn that was told its prompt, while the one that runs came first.
+    displaced: Option<Turn>,
+    /// Prompts that were told while another turn ran: theirs begin when that one has ended.
+    behind: VecDeque<PromptId>,
     asks: BTreeMap<RequestId, Permission>,
     outbox: Outbox,
     /// Whether the journals of an earlier life are being read: nothing is started or stopped meanwhile.
@@ -255,13 +261,16 @@ impl Agent {
             progress,
             process: Process::Gone,
             turn: None,
+            begun: false,
+            displaced: None,
+            behind: VecDeque::new(),
             asks: BTreeMap::new(),
             outbox,
             restoring: true,
             dismissed: false,
             outputs: VecDeque::new(),
         };
-        agent.remember_unheard_prompts();
+        agent.remember_unheard(agent.progress.applied);
         agent
     }
 
@@ -280,7 +289,16 @@ impl Agent {
     /// Returns whether nothing goes on: no turn, no question, nothing told that is not taken.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
+        self.is_idle() && !self.outbox.has_untaken()
+    }
+
+    fn is_idle(&self) -> bool {
         self.turn.is_none() && self.asks.is_empty()
+    }
+
+    /// Whether the journal is known to its end, so that what it does not know as told was not told.
+    fn knows_what_was_told(&self) -> bool {
+        !self.restoring && !matches!(self.process, Process::Live { attached: false, .. })
     }
 
     /// Returns whether there is a process.
@@ -322,17 +340,7 @@ impl Agent {
     fn pass_on(&mut self, now: Timestamp) {
         while let Some(output) = self.outbox.poll() {
             match output {
-                outbox::Output::Keep(line) => {
-                    let unheard = match &line {
-                        outbox::Line::Settled { id, fate } => Some((id.clone(), fate.clone())),
-                        outbox::Line::Accepted { .. } => None,
-                    };
-                    self.outputs.push_back(Output::Keep(line));
-                    self.outputs.push_back(Output::Changed);
-                    if let Some((id, fate)) = unheard {
-                        self.unheard(now, &id, &fate);
-                    }
-                }
+                outbox::Output::Keep(line) => self.keep(line),
                 outbox::Output::Tell(id, tell) => self.outputs.push_back(Output::Tell(id, tell)),
                 outbox::Output::Stalled(id) => {
                     let text = format!("the agent has not taken {id} for {} seconds", outbox::STALL / 1000);
@@ -356,6 +364,10 @@ impl Agent {
         self.pass_on(now);
         if self.restoring {
             return;
+        }
+        if self.knows_what_was_told() {
+            self.withdraw_stopped(now);
+            self.pass_on(now);
         }
         let waiting = self.outbox.waiting().next().is_some();
         let archived = self.about.archived_at.is_some();
@@ -393,7 +405,7 @@ impl Agent {
 
     /// Lets an idle process go when its time has come.
     fn let_go(&mut self, now: Timestamp) {
-        let idle = self.is_quiet() && self.outbox.waiting().next().is_none();
+        let idle = self.is_idle() && self.outbox.waiting().next().is_none();
         let leave = self.dismissed || self.about.archived_at.is_some();
         let Process::Live { run, pid, attached: true, idle_until } = &mut self.process else { return };
         if !idle {
@@ -435,6 +447,8 @@ impl Machine for Agent {
                 }
             }
             Input::Restored => {
+                // What comes after the journals that could be read comes now.
+                self.remember_unheard(Position { run: i64::MAX, record: i64::MAX });
                 self.restoring = false;
                 self.outputs.push_back(Output::Changed);
             }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Agent, Process, Refusal, interrupt_tell, memory, prompt_tell, told_prompt, turn_of};
+use super::{Agent, Refusal, interrupt_tell, memory, prompt_tell, told_prompt, turn_of};
 use crate::catalogue::WhenBusy;
 use crate::machine::{Machine, outbox, turn};
-use crate::model::{Decision, Prompt, PromptId, RequestId, Timestamp};
+use crate::model::{Decision, Prompt, PromptId, RequestId, Timestamp, TurnId};
 use crate::provider::Tell;
 
 impl Agent {
@@ -31,21 +31,23 @@ impl Agent {
             return Err(Refusal::Unsupported("take a prompt into a running turn"));
         }
         let first = when_busy == WhenBusy::Interrupt;
-        let known = self.outbox.tell(&prompt_tell(&id)).is_some();
-        let accept = outbox::Input::Accept { id: prompt_tell(&id), tell: Tell::Prompt(prompt), first };
+        let tell_id = prompt_tell(&id);
+        let accept = outbox::Input::Accept { id: tell_id.clone(), tell: Tell::Prompt(prompt), first };
         self.outbox.handle(now, accept).map_err(|refusal| match refusal {
             outbox::Refusal::Conflict(_) | outbox::Refusal::Unknown(_) => Refusal::Conflict(id),
             outbox::Refusal::Full => Refusal::Full,
         })?;
-        if known {
+        if !self.outbox.waiting().any(|waiting| *waiting == tell_id) {
             return Ok(());
         }
+        // So it is too when the daemon died in the middle of this, and the prompt is given again.
         self.dismissed = false;
         if self.about.archived_at.take().is_some() {
             self.touch(now);
             self.save();
         }
-        if first && self.turn.is_some() {
+        let next = self.outbox.on_its_way().is_some_and(|next| *next != tell_id);
+        if first && (self.turn.is_some() || next) {
             self.interrupt(now);
         }
         Ok(())
@@ -82,26 +84,49 @@ impl Agent {
                 let _ = turn.handle(now, turn::Input::Interrupt);
                 Some(turn.id().clone())
             }
-            None => self.outbox.waiting().find_map(told_prompt).map(|prompt| turn_of(&prompt)),
+            None => self.outbox.on_its_way().and_then(told_prompt).map(|prompt| turn_of(&prompt)),
         };
         if let Some(turn) = turn {
-            let accept = outbox::Input::Accept { id: interrupt_tell(&turn), tell: Tell::Interrupt {}, first: false };
-            // An interrupt is the same each time, so this is refused only when the file of the outbox was tampered with.
-            let _ = self.outbox.handle(now, accept);
+            self.tell_to_stop(now, &turn);
         }
     }
 
+    fn tell_to_stop(&mut self, now: Timestamp, turn: &TurnId) {
+        let accept = outbox::Input::Accept { id: interrupt_tell(turn), tell: Tell::Interrupt {}, first: false };
+        // An interrupt is the same each time, so this is refused only when the file of the outbox was tampered with.
+        let _ = self.outbox.handle(now, accept);
+    }
+
     pub(super) fn cancel(&mut self, now: Timestamp) {
-        self.outbox.handle(now, outbox::Input::Withdraw).expect("withdrawing is never refused");
-        if self.turn.is_some() || matches!(self.process, Process::Live { .. }) && self.outbox.waiting().next().is_some()
-        {
-            self.interrupt(now);
+        self.interrupt(now);
+        // Those that the process may have been told already are withdrawn when it is known that it was not.
+        let waiting: Vec<_> = self.outbox.waiting().filter_map(told_prompt).collect();
+        for prompt in waiting {
+            match self.knows_what_was_told() {
+                true => self.withdraw(now, &prompt),
+                false => self.tell_to_stop(now, &turn_of(&prompt)),
+            }
+        }
+    }
+
+    fn withdraw(&mut self, now: Timestamp, prompt: &PromptId) {
+        self.outbox.handle(now, outbox::Input::Withdraw(prompt_tell(prompt))).expect("a prompt that waits is known");
+    }
+
+    /// Withdraws the prompts that somebody stopped before any process was told of them.
+    pub(super) fn withdraw_stopped(&mut self, now: Timestamp) {
+        let stopped = |prompt: &PromptId| self.outbox.tell(&interrupt_tell(&turn_of(prompt))).is_some();
+        let stopped: Vec<_> = self.outbox.waiting().filter_map(told_prompt).filter(stopped).collect();
+        for prompt in stopped {
+            self.withdraw(now, &prompt);
         }
     }
 
     pub(super) fn archive(&mut self, now: Timestamp) {
         if self.about.archived_at.is_none() {
             self.cancel(now);
+            // An archived agent starts nothing, so that nothing may wait once this is saved.
+            self.pass_on(now);
             self.about.archived_at = Some(now);
             self.touch(now);
             self.save();

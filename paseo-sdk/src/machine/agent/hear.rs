@@ -1,6 +1,8 @@
 //! What the journal of an agent says about it.
 
-use super::{Agent, Fact, Heard, Output, Position, Process, SHOWN_MESSAGE, interrupt_tell, told_prompt, turn_of};
+use super::{
+    Agent, Fact, Heard, Output, Position, Process, SHOWN_MESSAGE, interrupt_tell, prompt_tell, told_prompt, turn_of,
+};
 use crate::item::{Content, Happening, Item, Origin};
 use crate::machine::turn::{self, Turn};
 use crate::machine::{Machine, outbox};
@@ -34,6 +36,9 @@ impl Agent {
         }
         self.progress.applied = position;
         self.progress.updated_at = self.progress.updated_at.max(heard.at);
+        if self.restoring {
+            self.remember_unheard(position);
+        }
     }
 
     fn told(&mut self, scene: &mut Scene, id: &TellId) {
@@ -45,8 +50,10 @@ impl Agent {
             Some(Tell::Prompt(prompt)) => {
                 let (text, images) = (prompt.text.clone(), i64::try_from(prompt.images.len()).unwrap_or(i64::MAX));
                 let Some(prompt_id) = told_prompt(id) else { return };
-                if self.turn.is_none() {
-                    self.start_turn(scene, turn_of(&prompt_id), Some(prompt_id.clone()));
+                match &self.turn {
+                    None => self.start_turn(scene, turn_of(&prompt_id), Some(prompt_id.clone())),
+                    Some(turn) if turn.prompt() == Some(&prompt_id) => {}
+                    Some(_) => self.behind.push_back(prompt_id.clone()),
                 }
                 let item_id = ItemId(format!("prompt.{prompt_id}"));
                 let item = Item { item_id, parent_id: None, content: Content::UserMessage { text, images } };
@@ -68,13 +75,7 @@ impl Agent {
                 // An acknowledgement of something that is no longer remembered says nothing new.
                 let _ = self.outbox.handle(scene.at, outbox::Input::Delivered(id));
             }
-            Event::TurnStarted(tell) => {
-                if self.turn.is_none() {
-                    let prompt = tell.as_ref().and_then(told_prompt);
-                    let turn = prompt.as_ref().map_or_else(|| scene.unsolicited_turn(), turn_of);
-                    self.start_turn(scene, turn, prompt);
-                }
-            }
+            Event::TurnStarted(tell) => self.turn_started(scene, tell.as_ref().and_then(told_prompt)),
             Event::Opened(item) => self.happen(scene, Happening::ItemOpened { item }),
             Event::Wrote { item_id, text } => self.outputs.push_back(Output::Wrote { item_id, text }),
             Event::Closed(item) => self.happen(scene, Happening::ItemClosed { item }),
@@ -85,7 +86,49 @@ impl Agent {
             }
             Event::Notice(text) => self.happen(scene, Happening::Notice { text }),
             Event::Failed(text) => self.happen(scene, Happening::Error { text }),
-            Event::TurnEnded(ending) => self.end_turn(scene, ending),
+            Event::TurnEnded(ending) => {
+                self.taken(scene);
+                self.end_turn(scene, ending);
+            }
+        }
+    }
+
+    fn turn_started(&mut self, scene: &mut Scene, prompt: Option<PromptId>) {
+        let running = self.turn.as_ref().map(|turn| turn.prompt().cloned());
+        match (running, prompt) {
+            (None, prompt) => {
+                let turn = prompt.as_ref().map_or_else(|| scene.unsolicited_turn(), turn_of);
+                self.start_turn(scene, turn, prompt);
+                self.begun = true;
+            }
+            (Some(Some(running)), Some(prompt)) if running == prompt => self.begun = true,
+            // It waits with the others until the one that runs has ended.
+            (Some(Some(_)), Some(_)) | (Some(None), None) => {}
+            // It was told its prompt, but before that it does something else.
+            (Some(Some(_)), None) if !self.begun => {
+                self.displaced = self.turn.take();
+                self.start_turn(scene, scene.unsolicited_turn(), None);
+            }
+            (Some(Some(_)), None) => {}
+            // There is one turn at a time, so the one that nobody asked for is over.
+            (Some(None), Some(prompt)) => {
+                if self.displaced.as_ref().is_none_or(|turn| turn.prompt() != Some(&prompt)) {
+                    self.behind.retain(|behind| *behind != prompt);
+                    self.behind.push_front(prompt);
+                }
+                let outcome = Outcome::Completed;
+                self.end_turn(scene, Ending { outcome, reason: None, message: None, usage: Usage::default() });
+                self.begun = true;
+            }
+        }
+    }
+
+    /// A turn that has ended was taken, and so was what told it to stop, whether or not the provider said so.
+    fn taken(&mut self, scene: &Scene) {
+        let Some(turn) = &self.turn else { return };
+        let stop = interrupt_tell(turn.id());
+        for id in turn.prompt().map(prompt_tell).into_iter().chain([stop]) {
+            let _ = self.outbox.handle(scene.at, outbox::Input::Delivered(id));
         }
     }
 
@@ -111,6 +154,7 @@ impl Agent {
 
     fn start_turn(&mut self, scene: &mut Scene, id: TurnId, prompt: Option<PromptId>) {
         self.turn = Some(Turn::new(id, prompt.clone(), scene.at));
+        self.begun = false;
         self.happen(scene, Happening::TurnStarted { prompt_id: prompt });
         self.outputs.push_back(Output::Changed);
     }
@@ -129,18 +173,26 @@ impl Agent {
             ended_at: scene.at,
         };
         self.happen(scene, Happening::TurnEnded { outcome, reason, usage });
-        self.turn = None;
         self.progress.usage += usage;
         if end.message.is_some() {
             self.progress.last_message.clone_from(&end.message);
         }
         self.finish(end);
         self.outputs.push_back(Output::Changed);
+        self.begun = false;
+        self.turn = self.displaced.take();
+        if self.turn.is_none()
+            && let Some(prompt) = self.behind.pop_front()
+        {
+            self.start_turn(scene, turn_of(&prompt), Some(prompt));
+        }
     }
 
     fn exited(&mut self, scene: &mut Scene, exit: Exit) {
-        if let Some(turn) = &self.turn {
-            let outcome = match (turn.is_stopping(), &exit) {
+        while let Some(turn) = &self.turn {
+            // Not whether it is stopping: a stop that was accepted and never told would be forgotten by a restart.
+            let stopped = self.outbox.tell(&interrupt_tell(turn.id())).is_some();
+            let outcome = match (stopped, &exit) {
                 (false, Exit { code: Some(_), reason: None, .. }) => Outcome::Error,
                 _ => Outcome::Interrupted,
             };
