@@ -24,12 +24,12 @@ const KINDS: u8 = 24;
 
 #[test]
 fn a_restart_costs_an_agent_of_the_shell_nothing() {
-    check(Kind::Shell, 700);
+    check(Kind::Shell, 600);
 }
 
 #[test]
 fn a_restart_costs_an_agent_that_does_what_it_likes_nothing() {
-    check(Kind::Talk, 1_000);
+    check(Kind::Talk, 1_200);
 }
 
 fn check(kind: Kind, cases: u32) {

@@ -99,10 +99,11 @@ impl Agent {
 
     pub(super) fn cancel(&mut self, now: Timestamp) {
         self.interrupt(now);
-        // Those that the process may have been told already are withdrawn when it is known that it was not.
+        // What the process may have been told is withdrawn when it is known that it was not.
+        let on_its_way = self.outbox.on_its_way().and_then(told_prompt);
         let waiting: Vec<_> = self.outbox.waiting().filter_map(told_prompt).collect();
         for prompt in waiting {
-            match self.knows_what_was_told() {
+            match self.knows_what_was_told() && on_its_way.as_ref() != Some(&prompt) {
                 true => self.withdraw(now, &prompt),
                 false => self.tell_to_stop(now, &turn_of(&prompt)),
             }
