@@ -33,7 +33,8 @@ mod live;
 mod owner;
 mod permissions;
 
-use std::io;
+use std::ffi::OsStr;
+use std::io::{self, IsTerminal};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -54,7 +55,21 @@ use crate::server::{Doors, Limits, Server};
 use crate::token::Tokens;
 use crate::worktrees::Worktrees;
 
-pub use bridge::helper_main;
+/// Plays a hidden role when the arguments ask for one, and ends the process; returns otherwise.
+///
+/// Programs that embed the daemon and name themselves as its helper call this first in `main`, before anything else:
+/// many of these processes run at once, and each is as small as what it touches.
+pub fn helper_main() {
+    let mut arguments = std::env::args_os().skip(1);
+    let role = arguments.next();
+    let code = match role.as_deref().and_then(OsStr::to_str) {
+        Some("__shim") => shim::main(),
+        Some("__exec") => shim::child::exec(),
+        Some("__bridge") => bridge::main(arguments.next().as_deref().unwrap_or_default()),
+        _ => return,
+    };
+    std::process::exit(code);
+}
 
 /// A daemon that runs in this process.
 ///
@@ -209,7 +224,8 @@ impl Connect for Pipe {
 
 /// Runs a daemon in the foreground until it is asked to end.
 #[must_use]
-pub fn run(home: Option<PathBuf>, listen: Option<String>, foreground: bool) -> ExitCode {
+pub fn run(home: Option<PathBuf>, listen: Option<String>) -> ExitCode {
+    let foreground = io::stderr().is_terminal();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let ended = match runtime {
         Ok(runtime) => runtime.block_on(serve(Flags { home, listen, foreground })),
