@@ -371,8 +371,9 @@ impl Machine for Connection {
                 self.close(code, reason);
             }
             Input::Gone => {
-                self.outputs
-                    .retain(|output| !matches!(output, Output::Send { call: None, .. } | Output::Ping | Output::Pong(_)));
+                self.outputs.retain(|output| {
+                    !matches!(output, Output::Send { call: None, .. } | Output::Ping | Output::Pong(_))
+                });
                 self.cut();
             }
             Input::Close { code, reason } => self.close(code, reason),
