@@ -64,7 +64,8 @@ struct Owner<'a, I> {
     writer: WebSocketWrite<WriteHalf<I>>,
     /// Whether a write was given up halfway.
     torn: bool,
-    /// When the machine's time was 0: the clock on the wall may jump.
+    /// When the machine's time was 0: the clock on the wall may jump. Its time stands still while a write waits, since a
+    /// peer that is slow to read is not silent.
     began: Instant,
     machine: Connection,
     /// The calls in progress; dropped with the connection, they end.
@@ -183,8 +184,10 @@ impl<I: AsyncRead + AsyncWrite + Send + Unpin + 'static> Owner<'_, I> {
         if std::mem::replace(&mut self.torn, true) {
             return Err(WebSocketError::ConnectionClosed);
         }
+        let before = Instant::now();
         self.writer.write_frame(frame).await?;
         self.writer.flush().await?;
+        self.began += before.elapsed();
         self.torn = false;
         Ok(())
     }
