@@ -10,19 +10,18 @@ use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::machine::worktree::{Branch, Condition, Fact, Kind, Leftover, Note, Sight, Step, Tree};
 
 use super::list::is_dirty;
-use super::site::{MARK_PREFIX, Site, find_reference, internal};
+use super::site::{MARK_PREFIX, Site, discover, find_reference, internal};
 
 /// Carries out a step.
 pub(super) fn carry_out(site: &Site, step: &Step, stop: &AtomicBool) -> Fact {
     let done = match step {
         Step::Leftovers => return leftovers(site).map_or_else(Fact::Failed, Fact::Leftovers),
         Step::Look(branch) => return look(site, branch).map_or_else(Fact::Failed, Fact::Seen),
-        Step::Check(note) => return check(site, note).map_or_else(Fact::Failed, Fact::Checked),
         Step::Mark(note) => write_note(&site.mark(&note.slug), note),
         Step::MakeBranch(note) => make_branch(site, note),
         Step::MakeTree(note) => make_tree(site, note, stop),
         Step::WriteNote(note) => find_note_file(site, note).and_then(|file| write_note(&file, note)),
-        Step::RemoveTree(note) => remove_tree(site, note),
+        Step::RemoveTree(note) => return remove_tree(site, note).unwrap_or_else(Fact::Failed),
         Step::RemoveBranch(note) => remove_branch(site, note),
         Step::Unmark(note) => unmark(site, note),
     };
@@ -143,12 +142,10 @@ fn look_for_branch(repository: &gix::Repository, branch: &str) -> Result<Branch,
     })
 }
 
-fn check(site: &Site, note: &Note) -> Result<Condition, ApiError> {
-    let Some((tree, _)) = find_ours(site, note)? else {
-        return Err(ApiError::new(Code::NotFound, format!("no worktree `{}`", note.slug)));
-    };
+/// Reads how a finished worktree is.
+fn condition(tree: &Registered) -> Result<Condition, ApiError> {
     let unreadable = |error| internal(&format!("cannot read the worktree {}", tree.path.display()), &error);
-    let repository = super::site::discover(&tree.path).map_err(unreadable)?;
+    let repository = discover(&tree.path).map_err(unreadable)?;
     Ok(Condition {
         branch: head_branch(&tree.git_dir),
         head: repository.head_id().ok().map(|id| id.to_string()),
@@ -192,7 +189,7 @@ fn make_tree(site: &Site, note: &Note, stop: &AtomicBool) -> Result<(), ApiError
     }
 }
 
-fn remove_tree(site: &Site, note: &Note) -> Result<(), ApiError> {
+fn remove_tree(site: &Site, note: &Note) -> Result<Fact, ApiError> {
     let path = site.tree(&note.slug);
     let repository = site.open()?;
     let found = registered(&repository)?.into_iter().find(|tree| tree.path == path);
@@ -200,16 +197,16 @@ fn remove_tree(site: &Site, note: &Note) -> Result<(), ApiError> {
         match read_note(&tree.git_dir)? {
             Some(other) if other.created_at != note.created_at => {
                 tracing::warn!("{} is another worktree by now; it stays", path.display());
-                return Ok(());
+                return Ok(Fact::Done);
             }
-            // It was finished, so somebody may have worked in it. Looked at once more, right before it goes.
-            Some(_) => {
-                let condition = check(site, note)?;
-                if !condition.clean || condition.locked {
-                    return Err(ApiError::new(Code::Refused, format!("{} has been worked in", path.display())));
+            // It was finished, so somebody may have worked in it.
+            Some(_) if tree.path.is_dir() => {
+                if let Some(why) = condition(tree)?.changed_since(note) {
+                    return Ok(Fact::Kept(why));
                 }
                 remove_file(&tree.git_dir.join(NOTE))?;
             }
+            Some(_) => remove_file(&tree.git_dir.join(NOTE))?,
             None => {}
         }
     }
@@ -225,7 +222,8 @@ fn remove_tree(site: &Site, note: &Note) -> Result<(), ApiError> {
         remove_registration(&tree.git_dir)?;
     }
     remove_stubs(&repository.common_dir().join("worktrees"), &note.slug);
-    remove_dir_all(&trash)
+    remove_dir_all(&trash)?;
+    Ok(Fact::Done)
 }
 
 /// Whose a directory is.
@@ -329,14 +327,6 @@ fn unmark(site: &Site, note: &Note) -> Result<(), ApiError> {
     // Gone when it held nothing else.
     let _ = std::fs::remove_dir(&site.directory);
     Ok(())
-}
-
-/// Finds the worktree of a note, and its note file.
-fn find_ours(site: &Site, note: &Note) -> Result<Option<(Registered, Note)>, ApiError> {
-    let found = registered(&site.open()?)?.into_iter().find(|tree| tree.path == site.tree(&note.slug));
-    let Some(tree) = found else { return Ok(None) };
-    let known = read_note(&tree.git_dir)?.filter(|known| known.created_at == note.created_at);
-    Ok(known.map(|known| (tree, known)))
 }
 
 fn find_note_file(site: &Site, note: &Note) -> Result<PathBuf, ApiError> {
