@@ -51,7 +51,7 @@ use tokio::sync::watch;
 use crate::config::{Config, Flags};
 use crate::home::Home;
 use crate::lock::Lock;
-use crate::server::{Doors, Limits, Server};
+use crate::server::{Doors, Server};
 use crate::token::Tokens;
 use crate::worktrees::Worktrees;
 
@@ -147,14 +147,7 @@ impl Daemon {
             closing: watch::Sender::new(None),
         });
         core.agents.ready().await;
-        let doors = Doors {
-            listen: Some(config.listen),
-            socket: core.home.socket(),
-            tokens: tokens.clone(),
-            hosts: config.hosts,
-            origins: config.origins,
-            limits: Limits::default(),
-        };
+        let doors = Doors::of(&core.home, &config, tokens.clone());
         let server = Server::start(core.clone(), doors)
             .await
             .map_err(|error| ApiError::new(Code::Unavailable, format!("cannot listen: {error}")))?;

@@ -65,7 +65,7 @@ impl Doors {
     #[must_use]
     pub fn of(home: &Home, config: &Config, tokens: Tokens) -> Doors {
         Doors {
-            listen: Some(config.listen.clone()),
+            listen: config.listen.clone(),
             socket: home.socket(),
             tokens,
             hosts: config.hosts.clone(),
