@@ -5,7 +5,7 @@ mod watch;
 
 use serde_json::Value;
 
-pub use connect::{Address, Connect};
+pub use connect::{Address, Connect, Stream};
 pub use watch::Watch;
 
 use crate::catalogue::{WaitForAgent, WatchAgents};

@@ -232,7 +232,7 @@ pub struct Exit {
 
 /// The id of something that an agent is told, made from the caller's id; what a session says by itself has the id
 /// `r<seq>.<n>` of the record that caused it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TellId(pub String);
 

@@ -1,1 +1,351 @@
-//! Placeholder.
+//! What an agent is still to be told: accepted once, told once, and never silently lost.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use super::Machine;
+use crate::model::Timestamp;
+use crate::provider::{Tell, TellId};
+
+/// The outbox of one agent.
+///
+/// Prompts are told one at a time, when there is room for one; answers and interrupts at once. What it knows is the
+/// fold of the lines that it asks to keep and of the journal, so it is the same after a restart.
+#[derive(Clone, Debug, Default)]
+pub struct Outbox {
+    tells: Vec<Kept>,
+    attached: bool,
+    outputs: VecDeque<Output>,
+}
+
+/// How many prompts may wait.
+pub const MOST_PROMPTS: usize = 100;
+
+/// How long a tell may go without being taken before that is reported, in milliseconds.
+pub const STALL: i64 = 120_000;
+
+#[derive(Clone, Debug, PartialEq)]
+struct Kept {
+    id: TellId,
+    at: Timestamp,
+    tell: Tell,
+    state: State,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum State {
+    /// Not handed to the process.
+    Waiting,
+    /// Handed to the process, which may have been told.
+    Handed,
+    /// In the journal as told; reported as stalled once `stalls` has passed.
+    Told { stalls: Option<Timestamp> },
+    /// Nothing more is to be done.
+    Settled(Fate),
+}
+
+/// What became of a tell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// The agent has taken it.
+    Delivered,
+    /// Its process ended before it was taken; it is not told again.
+    Interrupted,
+    /// It was taken back before it was told.
+    Withdrawn,
+    /// It could not be told, for this reason.
+    Failed(String),
+}
+
+/// One line of the file that the outbox lives in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Line {
+    /// Something is to be told.
+    Accepted {
+        /// Its id.
+        id: TellId,
+        /// When it was accepted, in milliseconds since the epoch.
+        at: i64,
+        /// Whether it goes before the prompts that wait.
+        #[serde(default)]
+        first: bool,
+        /// What it is.
+        tell: Tell,
+    },
+    /// Nothing more is to be done about it.
+    Settled {
+        /// Its id.
+        id: TellId,
+        /// What became of it.
+        fate: Fate,
+    },
+}
+
+/// What the outbox is told.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// Somebody wants this told.
+    Accept {
+        /// Its id.
+        id: TellId,
+        /// What it is.
+        tell: Tell,
+        /// Whether it goes before the prompts that wait.
+        first: bool,
+    },
+    /// There is a process that can be told things, and its journal is known to its end.
+    Attached,
+    /// The process can take a prompt.
+    Room,
+    /// The journal says that this was told.
+    Told(TellId),
+    /// The agent has taken this.
+    Delivered(TellId),
+    /// The prompts that wait shall not be told.
+    Withdraw,
+    /// This cannot be told, for this reason.
+    Fail(TellId, String),
+    /// The process has ended.
+    Lost,
+}
+
+/// What the outbox asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Append this line to the file, durably, before doing anything that is asked for after it.
+    Keep(Line),
+    /// Tell the process.
+    Tell(TellId, Tell),
+    /// Report that this was told and is not taken.
+    Stalled(TellId),
+}
+
+/// Why the outbox did not take something.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The id stands for something else already.
+    #[error("`{0}` was used for something else")]
+    Conflict(TellId),
+    /// Too many prompts wait.
+    #[error("{MOST_PROMPTS} prompts are waiting already")]
+    Full,
+    /// There is nothing of that id.
+    #[error("nothing called `{0}` is to be told")]
+    Unknown(TellId),
+}
+
+impl Outbox {
+    /// Reads the lines of an earlier life. Nothing is told before `Attached` and `Room`.
+    #[must_use]
+    pub fn restore(lines: impl IntoIterator<Item = Line>) -> Outbox {
+        let mut outbox = Outbox::default();
+        for line in lines {
+            match line {
+                Line::Accepted { id, at, first, tell } if outbox.find(&id).is_none() => {
+                    outbox.insert(Kept { id, at: Timestamp(at), tell, state: State::Waiting }, first);
+                }
+                Line::Accepted { .. } => {}
+                Line::Settled { id, fate } => {
+                    if let Some(kept) = outbox.find_mut(&id) {
+                        kept.state = State::Settled(fate);
+                    }
+                }
+            }
+        }
+        outbox
+    }
+
+    /// Returns what was accepted under `id`, settled or not.
+    #[must_use]
+    pub fn tell(&self, id: &TellId) -> Option<&Tell> {
+        self.find(id).map(|kept| &kept.tell)
+    }
+
+    /// Returns when `id` was accepted.
+    #[must_use]
+    pub fn accepted_at(&self, id: &TellId) -> Option<Timestamp> {
+        self.find(id).map(|kept| kept.at)
+    }
+
+    /// Returns what became of `id`; none while something is to be done about it, or when there is no such tell.
+    #[must_use]
+    pub fn fate(&self, id: &TellId) -> Option<&Fate> {
+        match &self.find(id)?.state {
+            State::Settled(fate) => Some(fate),
+            State::Waiting | State::Handed | State::Told { .. } => None,
+        }
+    }
+
+    /// Returns the prompts that are not told, in the order in which they will be.
+    pub fn waiting(&self) -> impl Iterator<Item = &TellId> {
+        self.tells
+            .iter()
+            .filter(|kept| matches!(kept.tell, Tell::Prompt(_)) && matches!(kept.state, State::Waiting | State::Handed))
+            .map(|kept| &kept.id)
+    }
+
+    /// Returns everything that was settled, with its fate.
+    pub fn settled(&self) -> impl Iterator<Item = (&TellId, &Tell, &Fate)> {
+        self.tells.iter().filter_map(|kept| match &kept.state {
+            State::Settled(fate) => Some((&kept.id, &kept.tell, fate)),
+            State::Waiting | State::Handed | State::Told { .. } => None,
+        })
+    }
+
+    /// Forgets what is settled, and returns the lines that the file needs from now on.
+    pub fn compact(&mut self) -> Vec<Line> {
+        self.tells.retain(|kept| !matches!(kept.state, State::Settled(_)));
+        self.tells
+            .iter()
+            .map(|kept| Line::Accepted { id: kept.id.clone(), at: kept.at.0, first: false, tell: kept.tell.clone() })
+            .collect()
+    }
+
+    fn find(&self, id: &TellId) -> Option<&Kept> {
+        self.tells.iter().find(|kept| kept.id == *id)
+    }
+
+    fn find_mut(&mut self, id: &TellId) -> Option<&mut Kept> {
+        self.tells.iter_mut().find(|kept| kept.id == *id)
+    }
+
+    fn insert(&mut self, kept: Kept, first: bool) {
+        let place = match first {
+            true => self.tells.iter().position(|other| other.state == State::Waiting),
+            false => None,
+        };
+        self.tells.insert(place.unwrap_or(self.tells.len()), kept);
+    }
+
+    fn accept(&mut self, now: Timestamp, id: TellId, tell: Tell, first: bool) -> Result<(), Refusal> {
+        match self.find(&id) {
+            Some(kept) if kept.tell == tell => return Ok(()),
+            Some(_) => return Err(Refusal::Conflict(id)),
+            None => {}
+        }
+        if matches!(tell, Tell::Prompt(_)) && self.waiting().count() >= MOST_PROMPTS {
+            return Err(Refusal::Full);
+        }
+        self.outputs.push_back(Output::Keep(Line::Accepted { id: id.clone(), at: now.0, first, tell: tell.clone() }));
+        self.insert(Kept { id, at: now, tell, state: State::Waiting }, first);
+        self.hand_over_urgent();
+        Ok(())
+    }
+
+    /// Tells what does not wait for room.
+    fn hand_over_urgent(&mut self) {
+        if !self.attached {
+            return;
+        }
+        for kept in &mut self.tells {
+            if kept.state == State::Waiting && !matches!(kept.tell, Tell::Prompt(_)) {
+                kept.state = State::Handed;
+                self.outputs.push_back(Output::Tell(kept.id.clone(), kept.tell.clone()));
+            }
+        }
+    }
+
+    fn hand_over_prompt(&mut self) {
+        let handed = |kept: &Kept| kept.state == State::Handed && matches!(kept.tell, Tell::Prompt(_));
+        if !self.attached || self.tells.iter().any(handed) {
+            return;
+        }
+        let next =
+            self.tells.iter_mut().find(|kept| kept.state == State::Waiting && matches!(kept.tell, Tell::Prompt(_)));
+        if let Some(kept) = next {
+            kept.state = State::Handed;
+            self.outputs.push_back(Output::Tell(kept.id.clone(), kept.tell.clone()));
+        }
+    }
+
+    fn settle(&mut self, id: &TellId, fate: Fate) -> Result<(), Refusal> {
+        let Some(kept) = self.find_mut(id) else { return Err(Refusal::Unknown(id.clone())) };
+        if !matches!(kept.state, State::Settled(_)) {
+            kept.state = State::Settled(fate.clone());
+            self.outputs.push_back(Output::Keep(Line::Settled { id: id.clone(), fate }));
+        }
+        Ok(())
+    }
+
+    fn settle_all(&mut self, fate: Fate, which: impl Fn(&Kept) -> bool) {
+        for kept in &mut self.tells {
+            if !matches!(kept.state, State::Settled(_)) && which(kept) {
+                kept.state = State::Settled(fate.clone());
+                self.outputs.push_back(Output::Keep(Line::Settled { id: kept.id.clone(), fate: fate.clone() }));
+            }
+        }
+    }
+}
+
+impl Machine for Outbox {
+    type Input = Input;
+    type Output = Output;
+    type Refusal = Refusal;
+
+    fn handle(&mut self, now: Timestamp, input: Input) -> Result<(), Refusal> {
+        match input {
+            Input::Accept { id, tell, first } => self.accept(now, id, tell, first)?,
+            Input::Attached => {
+                self.attached = true;
+                // Whatever an earlier daemon handed over and the journal does not know was never told.
+                for kept in &mut self.tells {
+                    if kept.state == State::Handed {
+                        kept.state = State::Waiting;
+                    }
+                }
+                self.hand_over_urgent();
+            }
+            Input::Room => self.hand_over_prompt(),
+            Input::Told(id) => {
+                let Some(kept) = self.find_mut(&id) else { return Err(Refusal::Unknown(id)) };
+                if matches!(kept.state, State::Waiting | State::Handed) {
+                    kept.state = State::Told { stalls: Some(now.plus(STALL)) };
+                }
+            }
+            Input::Delivered(id) => self.settle(&id, Fate::Delivered)?,
+            Input::Fail(id, reason) => self.settle(&id, Fate::Failed(reason))?,
+            Input::Withdraw => self.settle_all(Fate::Withdrawn, |kept| {
+                matches!(kept.tell, Tell::Prompt(_)) && kept.state == State::Waiting
+            }),
+            Input::Lost => {
+                self.attached = false;
+                // A prompt that was only handed over is not in the journal: the shim never took it.
+                for kept in &mut self.tells {
+                    if kept.state == State::Handed && matches!(kept.tell, Tell::Prompt(_)) {
+                        kept.state = State::Waiting;
+                    }
+                }
+                self.settle_all(Fate::Interrupted, |kept| {
+                    !matches!(kept.tell, Tell::Prompt(_)) || matches!(kept.state, State::Told { .. })
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    fn deadline(&self) -> Option<Timestamp> {
+        let stalls = |kept: &Kept| match kept.state {
+            State::Told { stalls } => stalls,
+            State::Waiting | State::Handed | State::Settled(_) => None,
+        };
+        self.tells.iter().filter_map(stalls).min()
+    }
+
+    fn expire(&mut self, now: Timestamp) {
+        for kept in &mut self.tells {
+            if let State::Told { stalls } = &mut kept.state
+                && stalls.is_some_and(|due| due <= now)
+            {
+                *stalls = None;
+                self.outputs.push_back(Output::Stalled(kept.id.clone()));
+            }
+        }
+    }
+}

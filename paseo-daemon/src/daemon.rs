@@ -1,0 +1,104 @@
+//! What is said about and done to the daemon itself, its providers and its worktrees.
+
+use std::collections::BTreeMap;
+
+use paseo_sdk::catalogue::{
+    CreateWorktree, DaemonInfo, GetDaemon, ListProviders, ListWorktrees, Providers, ShutdownDaemon, ShuttingDown, Worktrees,
+};
+use paseo_sdk::error::ApiError;
+use paseo_sdk::machine::agent::Input;
+use paseo_sdk::model::{ProviderInfo, Status, Worktree};
+use paseo_sdk::operation::{Caller, Handle};
+use paseo_sdk::provider;
+
+use crate::{Closing, Core};
+
+impl Handle<GetDaemon> for Core {
+    async fn handle(&self, caller: Caller, _: GetDaemon) -> Result<DaemonInfo, ApiError> {
+        self.calling(&caller)?;
+        let agents: Vec<_> = self.agents.all().iter().map(|owned| owned.live.view()).collect();
+        let count = |wanted: &dyn Fn(Status) -> bool| {
+            i64::try_from(agents.iter().filter(|view| wanted(view.agent.status)).count()).unwrap_or(i64::MAX)
+        };
+        Ok(DaemonInfo {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: i64::from(std::process::id()),
+            home: self.home.path().display().to_string(),
+            listen: self.listen.get().cloned().unwrap_or_default(),
+            started_at: self.started_at,
+            agents: count(&|status| status != Status::Archived),
+            running: count(&|status| works(status)),
+            pending_permissions: agents.iter().map(|view| i64::try_from(view.agent.permissions.len()).unwrap_or(0)).sum(),
+            warnings: self.warnings(),
+        })
+    }
+}
+
+impl Handle<ShutdownDaemon> for Core {
+    async fn handle(&self, caller: Caller, request: ShutdownDaemon) -> Result<ShuttingDown, ApiError> {
+        self.only_people(&caller, "stop the daemon")?;
+        let agents = self.agents.all();
+        if request.with_agents {
+            for owned in &agents {
+                owned.tell(Input::Dismiss).await?;
+            }
+            for owned in &agents {
+                owned.until(|view| view.agent.turn.is_none() && view.agent.pid.is_none()).await;
+            }
+        }
+        let running = agents.iter().filter(|owned| works(owned.live.view().agent.status)).count();
+        let closing = if request.restart { Closing::Restart } else { Closing::Stop };
+        self.closing.send_replace(Some(closing));
+        Ok(ShuttingDown { running: i64::try_from(running).unwrap_or(i64::MAX) })
+    }
+}
+
+fn works(status: Status) -> bool {
+    matches!(status, Status::Starting | Status::Running | Status::Waiting)
+}
+
+impl Handle<ListProviders> for Core {
+    async fn handle(&self, caller: Caller, _: ListProviders) -> Result<Providers, ApiError> {
+        self.calling(&caller)?;
+        let info = |provider: &&'static dyn provider::Provider| {
+            let checked = self.launcher.check(*provider);
+            ProviderInfo {
+                name: provider.name().to_owned(),
+                description: provider.traits().description.to_owned(),
+                available: checked.is_ok(),
+                reason: checked.err().map(|error| error.message),
+                version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+                modes: provider.traits().modes.to_vec(),
+            }
+        };
+        Ok(Providers { providers: provider::all().iter().map(info).collect() })
+    }
+}
+
+impl Handle<CreateWorktree> for Core {
+    async fn handle(&self, caller: Caller, request: CreateWorktree) -> Result<Worktree, ApiError> {
+        request.source()?;
+        let directory = self.directory(&caller, request.cwd.as_deref())?;
+        self.worktrees.create(&request, &directory).await
+    }
+}
+
+impl Handle<ListWorktrees> for Core {
+    async fn handle(&self, caller: Caller, request: ListWorktrees) -> Result<Worktrees, ApiError> {
+        let directory = match (request.all, &request.cwd) {
+            (true, None) => None,
+            _ => Some(self.directory(&caller, request.cwd.as_deref())?),
+        };
+        let mut worktrees = self.worktrees.list(directory.as_deref(), request.all).await?;
+        let mut agents: BTreeMap<String, Vec<_>> = BTreeMap::new();
+        for view in self.agents.all().iter().map(|owned| owned.live.view()) {
+            if let (Some(worktree), true) = (&view.agent.worktree, view.agent.status != Status::Archived) {
+                agents.entry(worktree.worktree_path.clone()).or_default().push(view.agent.agent_id.clone());
+            }
+        }
+        for worktree in &mut worktrees {
+            worktree.agents = agents.remove(&worktree.worktree_path).unwrap_or_default();
+        }
+        Ok(Worktrees { worktrees })
+    }
+}

@@ -1,0 +1,271 @@
+//! Starting the processes of agents, and finding those that an earlier daemon started.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use paseo_sdk::error::{ApiError, Code};
+use paseo_sdk::machine::agent::About;
+use paseo_sdk::model::AgentId;
+use paseo_sdk::provider::{self, Program, Provider, Record, Session, What};
+use tokio::sync::oneshot;
+
+use crate::owner::Files;
+use crate::shim::link::{self, Heard, News, Words};
+use crate::shim::{Launching, MARKER, journal, place, tree};
+use crate::store;
+use crate::token::Tokens;
+
+/// Starts processes, and finds them again.
+pub(crate) struct Launcher {
+    /// The program that plays the hidden roles, or why there is none.
+    pub(crate) helper: Result<PathBuf, String>,
+    pub(crate) home: PathBuf,
+    pub(crate) agents: PathBuf,
+    pub(crate) tokens: Tokens,
+    pub(crate) keep: Vec<String>,
+    /// The daemon's own environment without what is not for agents, then what the settings add.
+    pub(crate) env: BTreeMap<String, String>,
+}
+
+/// The daemon's end of a process that runs.
+pub(crate) struct Running {
+    pub(crate) words: Words,
+    pub(crate) heard: Heard,
+    /// The last record that was in the journal when the shim answered.
+    pub(crate) known: i64,
+    directory: PathBuf,
+}
+
+impl Running {
+    /// Returns how large the newest segment of the journal is, in bytes.
+    pub(crate) fn journal_bytes(&self) -> u64 {
+        journal::newest_segment_bytes(&self.directory).unwrap_or(0)
+    }
+}
+
+/// What is found of a run.
+pub(crate) struct Recovered {
+    /// What its journal holds.
+    pub(crate) records: Vec<Record>,
+    /// Its process, if it still runs.
+    pub(crate) running: Option<Running>,
+}
+
+/// Variables that say who this process is, or are secret: agents get their own, or none.
+const NOT_FOR_AGENTS: [&str; 3] = ["PASEO_TOKEN", "CLAUDECODE", MARKER];
+
+/// Returns the environment that agents start from.
+pub(crate) fn environment(
+    variables: impl Iterator<Item = (OsString, OsString)>,
+    settings: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    let own = |name: &str| NOT_FOR_AGENTS.contains(&name) || name.starts_with("PASEO_AGENT_");
+    let text = variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let mut env: BTreeMap<_, _> = text.filter(|(name, _)| !own(name)).collect();
+    env.extend(settings.clone());
+    env
+}
+
+/// Finds the program that plays the hidden roles: the one that is given, this one if it is `paseo`, `paseo` beside it,
+/// or `paseo` on the `PATH`.
+pub(crate) fn helper(given: Option<&Path>) -> Result<PathBuf, String> {
+    if let Some(given) = given {
+        return match given.is_file() {
+            true => Ok(given.to_owned()),
+            false => Err(format!("{} is not a program", given.display())),
+        };
+    }
+    let own = std::env::current_exe().map_err(|error| format!("this program cannot be found: {error}"))?;
+    let is_ours = |path: &Path| {
+        path.file_stem().is_some_and(|name| name == "paseo" || name == "paseo-daemon") && path.is_file()
+    };
+    if is_ours(&own) {
+        return Ok(own);
+    }
+    let beside = own.parent().map(|directory| directory.join("paseo"));
+    let on_path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&on_path).map(|directory| directory.join("paseo")).collect::<Vec<_>>();
+    beside.into_iter().chain(on_path).find(|path| is_ours(path)).ok_or_else(|| {
+        format!(
+            "no `paseo` beside {} nor on the PATH: install it, or set `Config.helper` to a program that calls \
+             `paseo_daemon::helper_main()` first",
+            own.display()
+        )
+    })
+}
+
+/// Returns the file that this program was started from: what stands there now is what a restart becomes.
+pub(crate) fn own_program(name: Option<OsString>) -> io::Result<PathBuf> {
+    match name.map(PathBuf::from).filter(|name| name.components().count() > 1) {
+        Some(path) => std::path::absolute(path),
+        None => {
+            let path = std::env::current_exe()?;
+            // Linux says so when the file was replaced since.
+            let text = path.to_string_lossy();
+            Ok(text.strip_suffix(" (deleted)").map_or_else(|| path.clone(), PathBuf::from))
+        }
+    }
+}
+
+impl Launcher {
+    /// Refuses when an agent of this provider could not be started.
+    pub(crate) fn check(&self, _provider: &dyn Provider) -> Result<(), ApiError> {
+        match &self.helper {
+            Ok(_) => Ok(()),
+            Err(reason) => Err(ApiError::new(Code::Unavailable, reason.clone())),
+        }
+    }
+
+    /// Begins to read a journal of an agent.
+    pub(crate) fn session(&self, about: &About) -> Box<dyn Session> {
+        provider_of(about).session(&about.spec())
+    }
+
+    /// Returns the numbers of an agent's runs, the oldest first.
+    pub(crate) fn runs(&self, directory: &Path) -> io::Result<Vec<i64>> {
+        let entries = match std::fs::read_dir(directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut runs = Vec::new();
+        for entry in entries {
+            runs.extend(entry?.file_name().to_str().and_then(|name| name.parse::<i64>().ok()));
+        }
+        runs.sort_unstable();
+        Ok(runs)
+    }
+
+    /// Starts a process. It is given up when the receiver is dropped; a shim that is there by then is found by its
+    /// directory when the daemon starts again.
+    pub(crate) fn launch(
+        self: Arc<Self>,
+        about: About,
+        run: i64,
+        resume: Option<String>,
+    ) -> oneshot::Receiver<Result<Running, String>> {
+        let (done, result) = oneshot::channel();
+        tokio::spawn(async move {
+            let _ = done.send(self.start(&about, run, resume.as_deref()).await);
+        });
+        result
+    }
+
+    async fn start(&self, about: &About, run: i64, resume: Option<&str>) -> Result<Running, String> {
+        let helper = self.helper.clone()?;
+        let launch = provider_of(about).launch(&about.spec(), resume);
+        let files = Files::of(&self.agents, about.agent_id.as_str());
+        let run_dir = files.runs().join(run.to_string());
+        let socket = self.socket(&about.agent_id, run).map_err(|error| format!("no place for a socket: {error}"))?;
+        let own: Option<BTreeMap<String, String>> =
+            store::read(&files.env()).map_err(|error| format!("{}: {error}", files.env().display()))?;
+        let mut env = self.env.clone();
+        env.extend(own.unwrap_or_default());
+        env.extend(launch.env);
+        env.insert("PASEO_AGENT_ID".to_owned(), about.agent_id.to_string());
+        env.insert("PASEO_AGENT_TOKEN".to_owned(), self.tokens.agent_token(&about.agent_id));
+        env.insert("PASEO_HOME".to_owned(), self.home.display().to_string());
+        env.insert("PASEO_RUN_DIR".to_owned(), run_dir.display().to_string());
+        let launching = Launching {
+            agent_id: about.agent_id.to_string(),
+            marker: place::marker(&self.home, about.agent_id.as_str(), run),
+            program: match launch.program {
+                Program::Helper => helper.display().to_string(),
+                Program::Named(name) => name,
+            },
+            args: launch.args,
+            env: env.into_iter().collect(),
+            cwd: about.cwd.clone().into(),
+            run_dir: run_dir.clone(),
+            socket: socket.clone(),
+            keep: self.keep.clone(),
+            limits: crate::shim::Limits::default(),
+        };
+        link::spawn(&helper, &launching).await?;
+        attach(&socket, 0, run_dir).await.map_err(|error| format!("its shim does not answer: {error}"))
+    }
+
+    fn socket(&self, id: &AgentId, run: i64) -> io::Result<PathBuf> {
+        place::socket(&self.home, id.as_str(), run)
+    }
+
+    /// Reads the journal of a run, and attaches to its shim. A journal whose shim is gone is given its end, and whatever
+    /// is left of the agent's processes is ended.
+    pub(crate) async fn recover(&self, id: &AgentId, run: i64, directory: &Path) -> io::Result<Recovered> {
+        let socket = self.socket(id, run)?;
+        for _ in 0..ATTEMPTS {
+            let records = read_journal(directory).await?;
+            if ended(&records) {
+                return Ok(Recovered { records, running: None });
+            }
+            let last = records.last().map_or(0, |record| record.seq);
+            if let Ok(running) = attach(&socket, last, directory.to_owned()).await {
+                return Ok(Recovered { records, running: Some(running) });
+            }
+            if !journal::is_served(directory)? {
+                return self.bury(id, run, directory).await;
+            }
+            // It lives and does not answer: it is about to write the end.
+            tokio::time::sleep(PATIENCE).await;
+        }
+        Err(io::Error::new(io::ErrorKind::TimedOut, "its shim lives and does not answer"))
+    }
+
+    /// Ends what a shim that was killed has left behind, and its journal.
+    async fn bury(&self, id: &AgentId, run: i64, directory: &Path) -> io::Result<Recovered> {
+        let marker = place::marker(&self.home, id.as_str(), run);
+        let (keep, run_dir) = (self.keep.clone(), directory.to_owned());
+        let bury = move || {
+            let ended = tree::sweep_orphans(&marker, &keep);
+            tracing::warn!(run_dir = %run_dir.display(), ?ended, "a shim was lost");
+            journal::finish_lost(&run_dir, "its process was lost: the shim that kept it is gone")
+        };
+        tokio::task::spawn_blocking(bury).await.map_err(io::Error::other)??;
+        Ok(Recovered { records: read_journal(directory).await?, running: None })
+    }
+}
+
+/// How often a shim that lives and does not answer is tried, and how long between.
+const ATTEMPTS: usize = 100;
+const PATIENCE: Duration = Duration::from_millis(100);
+
+async fn attach(socket: &Path, after: i64, directory: PathBuf) -> io::Result<Running> {
+    let (words, mut heard) = link::attach(socket, after).await?;
+    match heard.next().await {
+        Some(News::Hello(hello)) => Ok(Running { words, heard, known: hello.last, directory }),
+        _ => Err(io::ErrorKind::ConnectionReset.into()),
+    }
+}
+
+async fn read_journal(directory: &Path) -> io::Result<Vec<Record>> {
+    let directory = directory.to_owned();
+    let read = move || {
+        let records = match journal::read_after(&directory, 0) {
+            Ok(records) => records,
+            // A run whose shim never came so far as to say anything.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut read = Vec::new();
+        for record in records {
+            match record {
+                Ok(record) => read.push(record),
+                Err(error) => tracing::error!(directory = %directory.display(), %error, "a record is passed over"),
+            }
+        }
+        Ok(read)
+    };
+    tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
+}
+
+fn ended(records: &[Record]) -> bool {
+    records.last().is_some_and(|record| matches!(record.what, What::Exited(_)))
+}
+
+fn provider_of(about: &About) -> &'static dyn Provider {
+    provider::find(about.provider_name()).expect("an agent is taken up only when its provider is there")
+}

@@ -1,0 +1,511 @@
+//! One task owns one agent: it tells the machine what happened, and does what the machine asks for.
+
+use std::collections::BTreeMap;
+use std::future::pending;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use paseo_sdk::error::{ApiError, Code};
+use paseo_sdk::machine::Machine;
+use paseo_sdk::machine::agent::{Agent, Fact, Heard, Input, Output, Refusal};
+use paseo_sdk::machine::{outbox, timeline};
+use paseo_sdk::model::Timestamp;
+use paseo_sdk::provider::{Record, Session, Step, Tell, TellId, What};
+use serde_json::json;
+use tokio::runtime::RuntimeFlavor;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::launch::{Launcher, Running};
+use crate::live::Live;
+use crate::shim::link::News;
+use crate::store::{self, Log};
+
+/// Returns what time it is. Nothing else in paseo asks.
+pub(crate) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// How much journal is carried over to the next segment, in bytes, at a quiet moment.
+const CARRY_BEYOND: u64 = 8 * 1024 * 1024;
+
+/// What the owner of an agent is asked to do.
+pub(crate) enum Order {
+    /// Tell the machine this, and answer when what follows from it is done.
+    Tell(Input, oneshot::Sender<Result<(), ApiError>>),
+    /// Answer once the journals of earlier lives are read.
+    Ready(oneshot::Sender<()>),
+}
+
+/// The files of one agent.
+pub(crate) struct Files {
+    pub(crate) memory: PathBuf,
+    pub(crate) directory: PathBuf,
+}
+
+impl Files {
+    pub(crate) fn of(agents: &Path, id: &str) -> Files {
+        Files { memory: agents.join(format!("{id}.json")), directory: agents.join(id) }
+    }
+
+    pub(crate) fn outbox(&self) -> PathBuf {
+        self.directory.join("outbox.ndjson")
+    }
+
+    pub(crate) fn timeline(&self) -> PathBuf {
+        self.directory.join("timeline.ndjson")
+    }
+
+    pub(crate) fn env(&self) -> PathBuf {
+        self.directory.join("env")
+    }
+
+    pub(crate) fn runs(&self) -> PathBuf {
+        self.directory.join("runs")
+    }
+}
+
+/// The hands of one agent.
+pub(crate) struct Owner {
+    pub(crate) machine: Agent,
+    pub(crate) files: Files,
+    pub(crate) outbox: Log,
+    pub(crate) timeline: Log,
+    pub(crate) live: Arc<Live>,
+    pub(crate) launcher: Arc<Launcher>,
+    pub(crate) process: Option<Process>,
+    /// A process that is being started.
+    pub(crate) launching: Option<(i64, oneshot::Receiver<Result<Running, String>>)>,
+}
+
+/// A process that runs, or whose journal is being read.
+pub(crate) struct Process {
+    run: i64,
+    session: Box<dyn Session>,
+    /// What the session said by itself and the journal does not know as told.
+    due: BTreeMap<TellId, String>,
+    running: Option<Running>,
+    /// The last record that was there when the daemon attached: beyond it, what is heard is new.
+    known: i64,
+    attached: bool,
+    last: i64,
+}
+
+impl Owner {
+    /// Reads what happened in earlier lives, attaches to the process that still runs, and goes on until there are no
+    /// more orders. Agents then go on without it, under their shims.
+    pub(crate) async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
+        self.restore().await;
+        loop {
+            let deadline = [self.machine.deadline(), self.live.deadline()].into_iter().flatten().min();
+            tokio::select! {
+                order = orders.recv() => match order {
+                    Some(Order::Tell(input, done)) => self.obey(input, done).await,
+                    Some(Order::Ready(done)) => {
+                        let _ = done.send(());
+                    }
+                    None => return,
+                },
+                heard = hear(&mut self.process) => self.heard(heard).await,
+                launched = launched(&mut self.launching) => self.launched(launched).await,
+                () = sleep_until(deadline) => {
+                    let now = now();
+                    self.live.expire(now);
+                    self.machine.expire(now);
+                    self.carry_out(&mut None).await;
+                }
+            }
+        }
+    }
+
+    async fn obey(&mut self, input: Input, done: oneshot::Sender<Result<(), ApiError>>) {
+        match self.machine.handle(now(), input) {
+            Ok(()) => {
+                let mut waiting = Some(done);
+                self.carry_out(&mut waiting).await;
+                if let Some(done) = waiting {
+                    let _ = done.send(Ok(()));
+                }
+            }
+            Err(refusal) => {
+                let _ = done.send(Err(explain(&refusal)));
+            }
+        }
+    }
+
+    async fn restore(&mut self) {
+        let applied = self.machine.applied();
+        let runs = match self.launcher.runs(&self.files.runs()) {
+            Ok(runs) => runs,
+            Err(error) => {
+                tracing::warn!(agent = %self.live.id, %error, "the runs of an agent cannot be listed");
+                Vec::new()
+            }
+        };
+        for run in runs.into_iter().filter(|run| *run >= applied.run) {
+            self.restore_run(run).await;
+        }
+        self.tell(Input::Restored).await;
+        self.publish();
+        self.attach_if_known().await;
+    }
+
+    /// Reads the journal of one run, and attaches to its process if it still runs.
+    async fn restore_run(&mut self, run: i64) {
+        let directory = self.files.runs().join(run.to_string());
+        let recovered = match self.launcher.recover(&self.live.id, run, &directory).await {
+            Ok(recovered) => recovered,
+            Err(error) => {
+                tracing::warn!(agent = %self.live.id, run, %error, "a journal cannot be read");
+                return;
+            }
+        };
+        self.begin(run, None);
+        let carried = recovered.records.iter().rposition(|record| matches!(record.what, What::Carried(_)));
+        let after = carried.map_or(0, |index| self.take_up(&recovered.records[index]));
+        for record in recovered.records {
+            if record.seq > after && !matches!(record.what, What::Carried(_)) {
+                self.read(&record).await;
+            }
+        }
+        if let Some(process) = &mut self.process {
+            process.known = recovered.running.as_ref().map_or(0, |running| running.known);
+            process.running = recovered.running;
+        }
+    }
+
+    /// Starts the session from the summary that a segment begins with; returns the record up to which it reaches.
+    fn take_up(&mut self, record: &Record) -> i64 {
+        let What::Carried(text) = &record.what else { return 0 };
+        let Ok(carried) = serde_json::from_str::<Carried>(text) else { return 0 };
+        if let Some(process) = &mut self.process {
+            let summary = Record { seq: record.seq, at: record.at, what: What::Carried(carried.summary) };
+            process.session.read(&summary);
+            process.last = carried.after;
+        }
+        carried.after
+    }
+
+    fn begin(&mut self, run: i64, running: Option<Running>) {
+        let session = self.launcher.session(self.machine.about());
+        let known = running.as_ref().map_or(0, |running| running.known);
+        self.process = Some(Process { run, session, due: BTreeMap::new(), running, known, attached: false, last: 0 });
+    }
+
+    async fn launched(&mut self, launched: (i64, Result<Running, String>)) {
+        self.launching = None;
+        match launched {
+            (run, Ok(running)) => {
+                self.begin(run, Some(running));
+                self.attach_if_known().await;
+            }
+            (run, Err(reason)) => self.tell(Input::NotLaunched { run, reason }).await,
+        }
+    }
+
+    async fn heard(&mut self, heard: Option<News>) {
+        match heard {
+            Some(News::Record(record)) => {
+                self.read(&record).await;
+                self.attach_if_known().await;
+            }
+            Some(News::Refused { id, reason }) => self.tell(Input::Unsayable { id, reason }).await,
+            Some(News::Trouble(text)) => {
+                tracing::warn!(agent = %self.live.id, text, "a shim is in trouble");
+            }
+            Some(News::Hello(_)) => {}
+            None => self.lost().await,
+        }
+    }
+
+    /// The link is gone. When the shim has left, the journal ends in `Exited`, or is given that end.
+    async fn lost(&mut self) {
+        let Some(process) = &mut self.process else { return };
+        process.running = None;
+        let (run, last) = (process.run, process.last);
+        let directory = self.files.runs().join(run.to_string());
+        match self.launcher.recover(&self.live.id, run, &directory).await {
+            Ok(recovered) => {
+                for record in recovered.records.into_iter().filter(|record| record.seq > last) {
+                    self.read(&record).await;
+                }
+                if let (Some(running), Some(process)) = (recovered.running, &mut self.process) {
+                    process.known = running.known;
+                    process.attached = false;
+                    process.running = Some(running);
+                    self.attach_if_known().await;
+                }
+            }
+            Err(error) => tracing::warn!(agent = %self.live.id, run, %error, "a journal cannot be read"),
+        }
+    }
+
+    /// Reads one record: the session says what it means, the machine what follows.
+    async fn read(&mut self, record: &Record) {
+        let Some(process) = &mut self.process else { return };
+        if record.seq <= process.last {
+            return;
+        }
+        process.last = record.seq;
+        let mut events = Vec::new();
+        for (number, step) in process.session.read(record).into_iter().enumerate() {
+            match step {
+                Step::Event(event) => events.push(event),
+                Step::Say(line) => {
+                    let id = TellId(format!("r{}.{number}", record.seq));
+                    match &process.running {
+                        Some(running) if process.attached => linked(running.words.write(id, line).await),
+                        Some(_) | None => {
+                            process.due.insert(id, line);
+                        }
+                    }
+                }
+            }
+        }
+        let fact = match &record.what {
+            What::Launched { pid, .. } => Some(Fact::Launched { pid: *pid }),
+            What::Told { id, .. } => {
+                process.due.remove(id);
+                Some(Fact::Told(id.clone()))
+            }
+            What::Exited(exit) => Some(Fact::Exited(exit.clone())),
+            What::Said(_) | What::Muttered(_) | What::Signalled { .. } | What::Closed {} | What::Carried(_) => None,
+        };
+        let exited = matches!(fact, Some(Fact::Exited(_)));
+        let heard = Heard { run: process.run, record: record.seq, at: record.time(), fact, events };
+        if exited {
+            self.process = None;
+        }
+        // A record is told with its own time, so that a replay comes to the same.
+        if self.machine.handle(record.time(), Input::Heard(heard)).is_ok() {
+            self.carry_out(&mut None).await;
+        }
+    }
+
+    /// Once everything that was there at the attach is read, the process can be told things.
+    async fn attach_if_known(&mut self) {
+        let Some(process) = &mut self.process else { return };
+        let Some(running) = process.running.as_ref().filter(|_| !process.attached && process.last >= process.known) else {
+            return;
+        };
+        process.attached = true;
+        for (id, line) in std::mem::take(&mut process.due) {
+            linked(running.words.write(id, line).await);
+        }
+        let run = process.run;
+        self.tell(Input::Attached { run }).await;
+    }
+
+    async fn tell(&mut self, input: Input) {
+        if let Err(refusal) = self.machine.handle(now(), input) {
+            tracing::warn!(agent = %self.live.id, %refusal, "a fact was refused");
+        }
+        self.carry_out(&mut None).await;
+    }
+
+    /// Does what the machine asks for, in order. `waiting` is answered early when a disk does not take what it must.
+    async fn carry_out(&mut self, waiting: &mut Option<oneshot::Sender<Result<(), ApiError>>>) {
+        let mut changed = false;
+        while let Some(output) = self.machine.poll() {
+            match output {
+                Output::Keep(line) => {
+                    let line = json!(line).to_string();
+                    let outbox = &mut self.outbox;
+                    let mut appended = false;
+                    let keep = || {
+                        if !appended {
+                            outbox.append(line.as_bytes())?;
+                            appended = true;
+                        }
+                        outbox.sync()
+                    };
+                    persist(&self.live, "the outbox", keep, waiting).await;
+                }
+                Output::Happened { at, turn_id, origin, what } => {
+                    self.write(at, timeline::Input::Append { at, turn_id, origin, what }, waiting).await;
+                }
+                Output::Wrote { item_id, text } => {
+                    self.write(now(), timeline::Input::Wrote { item_id, text }, waiting).await;
+                }
+                Output::Launch { run, resume } => {
+                    let launch = self.launcher.clone().launch(self.machine.about().clone(), run, resume);
+                    self.launching = Some((run, launch));
+                }
+                Output::Tell(id, tell) => self.say(id, tell).await,
+                Output::Close => {
+                    if let Some(running) = self.running() {
+                        linked(running.words.close().await);
+                    }
+                }
+                Output::Stop { reason } => {
+                    if let Some(running) = self.running() {
+                        linked(running.words.stop(&reason).await);
+                    }
+                }
+                Output::Save(memory) => {
+                    let path = &self.files.memory;
+                    persist(&self.live, "the agent", || store::replace(path, &memory), waiting).await;
+                    let timeline = &self.timeline;
+                    persist(&self.live, "the timeline", || timeline.sync(), waiting).await;
+                }
+                Output::Rewrite(lines) => {
+                    let lines: Vec<_> = lines.iter().map(|line: &outbox::Line| json!(line).to_string().into_bytes()).collect();
+                    let outbox = &mut self.outbox;
+                    persist(&self.live, "the outbox", || outbox.rewrite(&lines), waiting).await;
+                    self.carry_over().await;
+                }
+                Output::Changed => changed = true,
+            }
+        }
+        if changed {
+            self.publish();
+        }
+    }
+
+    fn publish(&self) {
+        self.live.state(self.machine.view(self.live.last_seq()));
+    }
+
+    fn running(&self) -> Option<&Running> {
+        self.process.as_ref()?.running.as_ref()
+    }
+
+    async fn say(&mut self, id: TellId, tell: Tell) {
+        let Some(process) = &self.process else { return };
+        let phrased = process.session.phrase(&id, &tell);
+        match (phrased, &process.running) {
+            (Ok(line), Some(running)) => linked(running.words.write(id, line).await),
+            (Ok(_), None) => {}
+            (Err(unsupported), _) => {
+                let input = Input::Unsayable { id, reason: unsupported.to_string() };
+                // What follows is done by the loop that called this.
+                let _ = self.machine.handle(now(), input);
+            }
+        }
+    }
+
+    async fn write(
+        &mut self,
+        at: Timestamp,
+        input: timeline::Input,
+        waiting: &mut Option<oneshot::Sender<Result<(), ApiError>>>,
+    ) {
+        for output in self.live.timeline(at, input) {
+            if let timeline::Output::Write(entry) = output {
+                let line = match serde_json::to_string(&entry) {
+                    Ok(line) => line,
+                    Err(error) => {
+                        tracing::error!(agent = %self.live.id, %error, "an entry cannot be written as JSON");
+                        continue;
+                    }
+                };
+                let timeline = &mut self.timeline;
+                persist(&self.live, "the timeline", || timeline.append(line.as_bytes()), waiting).await;
+                self.live.entry(entry.seq, &line);
+            }
+        }
+    }
+
+    /// At a quiet moment, lets the shim begin a new segment when the journal has grown large.
+    async fn carry_over(&mut self) {
+        let Some(process) = &self.process else { return };
+        let Some(running) = process.running.as_ref().filter(|_| process.attached) else { return };
+        if running.journal_bytes() > CARRY_BEYOND {
+            let carried = Carried { after: process.last, summary: process.session.summary() };
+            linked(running.words.carry(json!(carried).to_string()).await);
+        }
+    }
+}
+
+/// What a new segment of a journal begins with.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Carried {
+    /// The record up to which the summary reaches; later ones are in the segment before.
+    after: i64,
+    summary: String,
+}
+
+/// A word that a lost link did not take is said again, by its id, when the link is mended; else its process is gone.
+fn linked(said: io::Result<()>) {
+    if let Err(error) = said {
+        tracing::debug!(%error, "a shim did not take a word");
+    }
+}
+
+async fn hear(process: &mut Option<Process>) -> Option<News> {
+    match process.as_mut().and_then(|process| process.running.as_mut()) {
+        Some(running) => running.heard.next().await,
+        None => pending().await,
+    }
+}
+
+async fn launched(
+    launching: &mut Option<(i64, oneshot::Receiver<Result<Running, String>>)>,
+) -> (i64, Result<Running, String>) {
+    match launching {
+        Some((run, launched)) => {
+            (*run, launched.await.unwrap_or_else(|_| Err("starting it was given up".to_owned())))
+        }
+        None => pending().await,
+    }
+}
+
+async fn sleep_until(deadline: Option<Timestamp>) {
+    match deadline {
+        Some(deadline) => {
+            let left = u64::try_from(deadline.0.saturating_sub(now().0)).unwrap_or(0);
+            tokio::time::sleep(Duration::from_millis(left)).await;
+        }
+        None => pending().await,
+    }
+}
+
+/// Writes until it is written. Whoever waits for it is told after the first failure that it is not, but will be.
+async fn persist(
+    live: &Live,
+    what: &str,
+    mut write: impl FnMut() -> io::Result<()>,
+    waiting: &mut Option<oneshot::Sender<Result<(), ApiError>>>,
+) {
+    let mut reported = false;
+    loop {
+        let Err(error) = blocking(&mut write) else { return };
+        if !reported {
+            reported = true;
+            tracing::error!(agent = %live.id, %error, "{what} cannot be written; trying again each second");
+        }
+        if let Some(done) = waiting.take() {
+            let refusal = ApiError::new(Code::Unavailable, format!("{what} cannot be written: {error}"))
+                .hint("make room on the disk and ask again with the same id; it is carried out once");
+            let _ = done.send(Err(refusal));
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// Lets other tasks go on elsewhere while the disk works, where there is an elsewhere.
+fn blocking<T>(work: impl FnOnce() -> T) -> T {
+    match tokio::runtime::Handle::current().runtime_flavor() {
+        RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
+        _ => work(),
+    }
+}
+
+/// Says a refusal in the words of the API.
+fn explain(refusal: &Refusal) -> ApiError {
+    let message = refusal.to_string();
+    match refusal {
+        Refusal::Conflict(_) => {
+            ApiError::new(Code::Conflict, message).hint("give each prompt an id of its own, or none")
+        }
+        Refusal::Full => ApiError::new(Code::Unavailable, message).hint("wait for the agent, or stop it"),
+        Refusal::Unsupported(_) => ApiError::new(Code::Unsupported, message),
+        Refusal::NoSuchRequest(_) => {
+            ApiError::new(Code::NotFound, message).hint("`paseo permit ls` lists what is waited for")
+        }
+        Refusal::AlreadyAnswered(_) => ApiError::new(Code::Conflict, message).hint("the first answer counts"),
+        Refusal::NoSuchOption { .. } => ApiError::invalid("optionId", message),
+    }
+}

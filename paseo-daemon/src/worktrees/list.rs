@@ -1,0 +1,177 @@
+//! The worktrees of a repository as they are on disk, read from git each time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use paseo_sdk::error::ApiError;
+use paseo_sdk::machine::worktree::Note;
+use paseo_sdk::model::{ListedWorktree, Setup};
+
+use super::disk::{Registered, head_branch, names, read_marks, read_note, registered};
+use super::site::{Site, discover, find_reference, internal, real};
+
+/// Lists the worktrees of one repository, by path. One that cannot be read says why and hides no other.
+pub(super) fn list(site: &Site) -> Result<Vec<ListedWorktree>, ApiError> {
+    let repository = site.open()?;
+    let marks: BTreeSet<_> = read_marks(site)?.into_iter().map(|note| site.tree(&note.slug)).collect();
+    let mut listed = Vec::new();
+    for tree in registered(&repository)? {
+        let note = read_note(&tree.git_dir);
+        // It is being made or removed, or that was cut short: not there yet, or no longer.
+        if matches!(note, Ok(None)) && marks.contains(&tree.path) {
+            continue;
+        }
+        listed.push(describe(site, &repository, &tree, note));
+    }
+    listed.sort_by(|a, b| a.worktree_path.cmp(&b.worktree_path));
+    Ok(listed)
+}
+
+/// Whether a worktree has uncommitted or untracked files; ignored ones do not count.
+pub(super) fn is_dirty(repository: &gix::Repository) -> gix::Result<bool> {
+    use gix::status::{Item, Submodule, UntrackedFiles, tree_index::TrackRenames};
+    // `status.showUntrackedFiles = no` is about what a person sees, not about what would be lost.
+    let walk = repository.dirwalk_options()?;
+    let items = repository
+        .status(gix::progress::Discard)?
+        .index_worktree_options_mut(|options| options.dirwalk_options = Some(walk))
+        .untracked_files(UntrackedFiles::Collapsed)
+        .index_worktree_rewrites(None)
+        .tree_index_track_renames(TrackRenames::Disabled)
+        .index_worktree_submodules(Submodule::AsConfigured { check_dirty: true })
+        .into_iter(None)?;
+    for item in items {
+        match item? {
+            // Only its time in the index is out of date.
+            Item::IndexWorktree(item) if item.summary().is_none() => {}
+            _ => return Ok(true),
+        }
+    }
+    Ok(false)
+}
+
+/// Finds every repository in which paseo made a worktree, and the trees whose repository is gone.
+pub(super) fn everywhere(home: &Path) -> Result<(Vec<Site>, Vec<ListedWorktree>), ApiError> {
+    let mut sites = BTreeMap::new();
+    let mut lost = Vec::new();
+    let root = real(home).join("worktrees");
+    for directory in names(&root)? {
+        let directory = root.join(directory);
+        for slug in names(&directory).unwrap_or_default().into_iter().filter(|name| !name.starts_with('.')) {
+            let path = directory.join(&slug);
+            if !path.join(".git").exists() {
+                continue;
+            }
+            let found = discover(&path).map_err(|error| internal("its repository cannot be opened", &error));
+            match found.and_then(|repository| Site::of(home, &repository)) {
+                Ok(site) => drop(sites.insert(site.common_dir.clone(), site)),
+                Err(error) => lost.push(orphan(&path, slug, error)),
+            }
+        }
+    }
+    Ok((sites.into_values().collect(), lost))
+}
+
+fn describe(
+    site: &Site,
+    repository: &gix::Repository,
+    tree: &Registered,
+    note: Result<Option<Note>, ApiError>,
+) -> ListedWorktree {
+    let mut problems = Vec::new();
+    let note = note.unwrap_or_else(|error| {
+        problems.push(error.message);
+        None
+    });
+    let mut listed = ListedWorktree {
+        worktree_path: tree.path.to_string_lossy().into_owned(),
+        worktree_slug: tree.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+        repository: site.main.to_string_lossy().into_owned(),
+        branch_name: head_branch(&tree.git_dir),
+        head_commit: None,
+        base_branch: note.as_ref().map(|note| note.base.clone()),
+        created_at: note.as_ref().map(|note| note.created_at),
+        dirty: false,
+        ahead: None,
+        behind: None,
+        setup: note.as_ref().map(|note| note.setup.clone()).unwrap_or_default(),
+        trusted: note.as_ref().is_none_or(|note| note.trusted),
+        agents: Vec::new(),
+        problem: None,
+    };
+    match read(repository, tree) {
+        Ok(linked) => {
+            let head = linked.head_id().ok();
+            listed.head_commit = head.map(|id| id.to_string());
+            if let (Some(head), Some(note)) = (head, &note) {
+                match distance(repository, head.detach(), note) {
+                    Ok((ahead, behind)) => (listed.ahead, listed.behind) = (Some(ahead), Some(behind)),
+                    Err(error) => problems.push(format!("cannot be compared with `{}`: {error:#}", note.base)),
+                }
+            }
+            // Where it cannot be told, nobody should think that there is nothing to lose.
+            listed.dirty = is_dirty(&linked).unwrap_or_else(|error| {
+                problems.push(format!("its files cannot be compared: {error:#}"));
+                true
+            });
+        }
+        Err(problem) => problems.push(problem),
+    }
+    listed.problem = (!problems.is_empty()).then(|| problems.join("; "));
+    listed
+}
+
+fn read(repository: &gix::Repository, tree: &Registered) -> Result<gix::Repository, String> {
+    if !tree.path.is_dir() {
+        return Err("its directory is gone; `git worktree prune` forgets it".to_owned());
+    }
+    if !tree.path.join(".git").exists() {
+        return Err("its directory has no `.git` any more; `git worktree repair` may bring it back".to_owned());
+    }
+    let proxies = repository.worktrees().map_err(|error| format!("{error:#}"))?;
+    let proxy = proxies.into_iter().find(|proxy| proxy.git_dir() == tree.git_dir).ok_or("it is gone")?;
+    proxy.into_repo().map_err(|error| format!("{error:#}"))
+}
+
+/// Counts the commits that only the worktree has, and those that only its base has.
+fn distance(repository: &gix::Repository, head: gix::ObjectId, note: &Note) -> gix::Result<(i64, i64)> {
+    let now = note.base_ref.as_deref().and_then(|name| find_reference(repository, name).ok().flatten());
+    let base = match now.map(|mut reference| reference.peel_to_commit()) {
+        Some(Ok(commit)) => commit.id,
+        // The branch is gone; what it was then is still known.
+        _ => gix::ObjectId::from_hex(note.base_commit.as_bytes())?,
+    };
+    let count = |from: gix::ObjectId, hidden: gix::ObjectId| -> gix::Result<i64> {
+        let mut number = 0;
+        if from != hidden {
+            for commit in repository.rev_walk([from]).with_hidden([hidden]).all()? {
+                commit?;
+                number += 1;
+            }
+        }
+        Ok(number)
+    };
+    Ok((count(head, base)?, count(base, head)?))
+}
+
+fn orphan(path: &Path, slug: String, error: ApiError) -> ListedWorktree {
+    let link = std::fs::read_to_string(path.join(".git")).unwrap_or_default();
+    let git_dir = Path::new(link.trim_end().strip_prefix("gitdir: ").unwrap_or_default());
+    let repository = git_dir.ancestors().nth(3).unwrap_or(git_dir);
+    ListedWorktree {
+        worktree_path: path.to_string_lossy().into_owned(),
+        worktree_slug: slug,
+        repository: repository.to_string_lossy().into_owned(),
+        branch_name: None,
+        head_commit: None,
+        base_branch: None,
+        created_at: None,
+        dirty: true,
+        ahead: None,
+        behind: None,
+        setup: Setup::default(),
+        trusted: false,
+        agents: Vec::new(),
+        problem: Some(error.message),
+    }
+}

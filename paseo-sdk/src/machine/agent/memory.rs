@@ -1,0 +1,146 @@
+//! What is remembered of an agent across restarts: the file `agents/<id>.json`.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{AgentId, Mode, Prompt, Timestamp, TurnEnd, Usage, Worktree};
+use crate::provider::LaunchSpec;
+
+/// What is remembered of an agent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Memory {
+    /// What is known about it beside its work.
+    pub about: About,
+    /// How far its work was at the last quiet moment.
+    #[serde(default)]
+    pub progress: Progress,
+}
+
+/// What is known about an agent beside its work.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct About {
+    /// Its id.
+    pub agent_id: AgentId,
+    /// What people call it.
+    pub title: String,
+    /// `provider` or `provider/model`, as it was asked for.
+    pub provider: String,
+    /// The model; none for the provider's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// How freely it may act.
+    pub mode: Mode,
+    /// How much to think.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thinking: Option<String>,
+    /// Text added to the provider's own system prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system_prompt: Option<String>,
+    /// The directory it works in.
+    pub cwd: String,
+    /// Whether that directory's own settings, hooks and servers may run.
+    pub trusted: bool,
+    /// The worktree it works in, if paseo made one for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worktree: Option<Worktree>,
+    /// Free-form labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// The agent that created it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<AgentId>,
+    /// A digest of the request that created it: the same id with another request is a conflict.
+    #[serde(default)]
+    pub request: String,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When any of this last changed.
+    pub updated_at: Timestamp,
+    /// When it was archived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archived_at: Option<Timestamp>,
+}
+
+impl About {
+    /// Returns the provider's name: what stands before the first slash.
+    #[must_use]
+    pub fn provider_name(&self) -> &str {
+        self.provider.split('/').next().unwrap_or_default()
+    }
+
+    /// Returns with what its processes are launched.
+    #[must_use]
+    pub fn spec(&self) -> LaunchSpec {
+        LaunchSpec {
+            agent_id: self.agent_id.clone(),
+            cwd: self.cwd.clone(),
+            model: self.model.clone(),
+            mode: self.mode.clone(),
+            thinking: self.thinking.clone(),
+            system_prompt: self.system_prompt.clone(),
+            trusted: self.trusted,
+        }
+    }
+}
+
+/// How far an agent's work is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Progress {
+    /// How many processes it has had.
+    pub run: i64,
+    /// The newest record that is part of this.
+    pub applied: Position,
+    /// What the provider needs to go on with its session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resume: Option<String>,
+    /// How the last turn ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_turn: Option<TurnEnd>,
+    /// The last thing it said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_message: Option<String>,
+    /// Tokens and money of all its turns.
+    pub usage: Usage,
+    /// The newest prompts that came to an end.
+    pub finished: VecDeque<Finished>,
+    /// When the newest record was written.
+    pub updated_at: Timestamp,
+}
+
+/// A place in the journals of an agent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Position {
+    /// Which process life, from 1; 0 before the first.
+    pub run: i64,
+    /// Which record of its journal, from 1.
+    pub record: i64,
+}
+
+/// A prompt that came to an end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Finished {
+    /// A digest of the prompt: the same id with another prompt is a conflict.
+    pub digest: u64,
+    /// How its turn ended.
+    pub end: TurnEnd,
+}
+
+/// Returns a number that is the same for the same prompt, in every version: 64-bit FNV-1a.
+pub(super) fn digest(prompt: &Prompt) -> u64 {
+    let parts = [prompt.text.as_bytes()]
+        .into_iter()
+        .chain(prompt.images.iter().flat_map(|image| [image.media_type.as_bytes(), image.data.as_bytes()]));
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for part in parts {
+        // A byte that UTF-8 never contains keeps the parts apart.
+        for byte in part.iter().chain(&[0xff]) {
+            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+    hash
+}

@@ -1,0 +1,149 @@
+//! A service with canned answers: enough of a daemon to try its doors.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+use paseo_sdk::catalogue::*;
+use paseo_sdk::error::{ApiError, Code};
+use paseo_sdk::model::{Agent, Timestamp, Worktree};
+use paseo_sdk::operation::{Caller, Handle, Principal};
+use tokio::sync::{Notify, oneshot};
+
+/// Answers as its fields say.
+#[derive(Default)]
+pub(super) struct Canned {
+    /// What the next calls of `watch_agents` follow.
+    pub(super) streams: Mutex<VecDeque<Numbers>>,
+    /// Told when a wait, which never ends by itself, begins.
+    pub(super) waiting: Notify,
+    /// Taken by the next wait, and dropped when it is.
+    pub(super) wait: Mutex<Option<oneshot::Sender<()>>>,
+    /// Told when an archiving begins.
+    pub(super) archiving: Notify,
+    /// Lets an archiving end.
+    pub(super) archive: Notify,
+}
+
+impl Handle<GetDaemon> for Canned {
+    async fn handle(&self, caller: Caller, _: GetDaemon) -> Result<DaemonInfo, ApiError> {
+        let who = match caller.who {
+            Principal::User => "user".to_owned(),
+            Principal::Agent(id) => format!("agent {id}"),
+        };
+        Ok(DaemonInfo {
+            version: "1".to_owned(),
+            pid: 1,
+            home: "/".to_owned(),
+            listen: Vec::new(),
+            started_at: Timestamp(0),
+            agents: 0,
+            running: 0,
+            pending_permissions: 0,
+            warnings: vec![who],
+        })
+    }
+}
+
+impl Handle<ListAgents> for Canned {
+    async fn handle(&self, _: Caller, _: ListAgents) -> Result<Agents, ApiError> {
+        Ok(Agents::default())
+    }
+}
+
+impl Handle<WatchAgents> for Canned {
+    async fn handle(&self, caller: Caller, _: WatchAgents) -> Result<Watching, ApiError> {
+        let feed = caller.feed.ok_or_else(|| ApiError::new(Code::Unsupported, "no feed"))?;
+        if let Some(stream) = self.streams.lock().expect("no panic").pop_front() {
+            feed.follow(Box::pin(stream));
+        }
+        Ok(Watching::default())
+    }
+}
+
+impl Handle<WaitForAgent> for Canned {
+    async fn handle(&self, _: Caller, _: WaitForAgent) -> Result<AgentOutcome, ApiError> {
+        let _held = self.wait.lock().expect("no panic").take();
+        self.waiting.notify_one();
+        std::future::pending().await
+    }
+}
+
+impl Handle<ArchiveAgent> for Canned {
+    async fn handle(&self, _: Caller, _: ArchiveAgent) -> Result<Agent, ApiError> {
+        self.archiving.notify_one();
+        self.archive.notified().await;
+        Err(ApiError::new(Code::Conflict, "archived by somebody else"))
+    }
+}
+
+impl Handle<DeleteAgent> for Canned {
+    async fn handle(&self, _: Caller, _: DeleteAgent) -> Result<DeletedAgent, ApiError> {
+        Err(ApiError::new(Code::Refused, "it would lose something"))
+    }
+}
+
+impl Handle<ListProviders> for Canned {
+    async fn handle(&self, _: Caller, _: ListProviders) -> Result<Providers, ApiError> {
+        panic!("a handler panics on purpose")
+    }
+}
+
+macro_rules! no_answer {
+    ($($request:ident -> $answer:ident;)*) => {$(
+        impl Handle<$request> for Canned {
+            async fn handle(&self, _: Caller, _: $request) -> Result<$answer, ApiError> {
+                Err(ApiError::new(Code::Unsupported, "there is no canned answer"))
+            }
+        }
+    )*};
+}
+
+no_answer! {
+    CreateWorktree -> Worktree;
+    ListWorktrees -> Worktrees;
+    CreateAgent -> AgentOutcome;
+    SendAgentPrompt -> AgentOutcome;
+    GetAgentStatus -> Agent;
+    GetAgentTimeline -> TimelinePage;
+    GetAgentActivity -> Activity;
+    UpdateAgent -> Agent;
+    CancelAgent -> Agent;
+    ListPendingPermissions -> Permissions;
+    RespondToPermission -> Agent;
+    ShutdownDaemon -> ShuttingDown;
+}
+
+/// Events `name 0`, `name 1` and so on, each of at least `size` bytes; after `count` of them nothing, but no end.
+pub(super) struct Numbers {
+    pub(super) name: &'static str,
+    pub(super) count: usize,
+    pub(super) size: usize,
+    /// How many were asked for.
+    pub(super) asked: Arc<AtomicUsize>,
+    #[expect(dead_code, reason = "it does its work by being dropped with the stream")]
+    pub(super) dropped: Option<oneshot::Sender<()>>,
+}
+
+impl Numbers {
+    pub(super) fn new(name: &'static str, count: usize) -> Numbers {
+        Numbers { name, count, size: 0, asked: Arc::default(), dropped: None }
+    }
+}
+
+impl Stream for Numbers {
+    type Item = Arc<str>;
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Arc<str>>> {
+        let number = self.asked.load(Ordering::Relaxed);
+        if number == self.count {
+            return Poll::Pending;
+        }
+        self.asked.store(number + 1, Ordering::Relaxed);
+        let text = format!("{} {number}", self.name);
+        Poll::Ready(Some(format!("{text:<width$}", width = self.size).into()))
+    }
+}
