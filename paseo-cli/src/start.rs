@@ -136,7 +136,11 @@ impl Daemon {
         } else {
             "`paseo daemon start` starts it"
         };
-        Failure::unreachable(format!("no daemon answers at {}: {error}", self.address), hint)
+        let message = match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => format!("no daemon runs at {}", self.address),
+            _ => format!("no daemon answers at {}: {error}", self.address),
+        };
+        Failure::unreachable(message, hint)
     }
 
     fn spawn(&self, listen: Option<&str>, log: &Path) -> io::Result<Child> {
