@@ -14,7 +14,7 @@ mod run;
 mod words;
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::Instant;
 
@@ -34,7 +34,7 @@ pub(crate) fn main() -> i32 {
     match Bridge::start().and_then(|mut bridge| bridge.serve()) {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("error: {}", sentence(&error));
+            complain(&sentence(&error));
             1
         }
     }
@@ -50,6 +50,7 @@ struct Bridge {
     /// What waits to be read by whoever reads our output.
     out: VecDeque<u8>,
     children: Bell,
+    interrupted: Bell,
     stopped: Bell,
     /// How many scripts were begun.
     count: u64,
@@ -67,6 +68,7 @@ enum Source {
     Orders,
     Replies,
     Children,
+    Interrupted,
     Stopped,
     Output(Stream),
 }
@@ -76,7 +78,8 @@ impl Bridge {
         #[cfg(target_os = "linux")]
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
         let children = Bell::on(&[Signal::CHILD])?;
-        let stopped = Bell::on(&[Signal::TERM, Signal::INT])?;
+        let interrupted = Bell::on(&[Signal::INT])?;
+        let stopped = Bell::on(&[Signal::TERM])?;
         signals::deafen(&[Signal::HUP, Signal::QUIT])?;
         nonblocking(stdout())?;
         Ok(Bridge {
@@ -86,6 +89,7 @@ impl Bridge {
             state: State::Idle,
             out: VecDeque::new(),
             children,
+            interrupted,
             stopped,
             count: 0,
         })
@@ -106,6 +110,7 @@ impl Bridge {
     fn wait(&self) -> io::Result<Vec<Source>> {
         let mut sources: Vec<(Source, BorrowedFd<'_>, PollFlags)> = vec![
             (Source::Children, self.children.as_fd(), PollFlags::IN),
+            (Source::Interrupted, self.interrupted.as_fd(), PollFlags::IN),
             (Source::Stopped, self.stopped.as_fd(), PollFlags::IN),
         ];
         if !self.ended && self.queue.len() < MOST_QUEUED {
@@ -148,6 +153,10 @@ impl Bridge {
                     }
                 }
             }
+            Source::Interrupted => {
+                self.interrupted.rang();
+                self.interrupt();
+            }
             Source::Stopped => {
                 self.stopped.rang();
                 self.ended = true;
@@ -178,8 +187,8 @@ impl Bridge {
         for (line, cut) in lines {
             match serde_json::from_slice(&line) {
                 Ok(order) if !cut => self.obey(order),
-                Ok(_) => eprintln!("error: an order was too long"),
-                Err(error) => eprintln!("error: an order was not understood: {error}"),
+                Ok(_) => complain("an order was too long"),
+                Err(error) => complain(&format!("an order was not understood: {error}")),
             }
         }
         Ok(())
@@ -280,6 +289,11 @@ impl Bridge {
             }
         }
     }
+}
+
+fn complain(text: &str) {
+    // Nobody reads it, then.
+    let _ = writeln!(io::stderr(), "error: {text}");
 }
 
 /// The longest order that is understood, as JSON.

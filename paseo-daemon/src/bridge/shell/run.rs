@@ -113,13 +113,12 @@ impl Run {
 
     /// Reads a piece of output, and says what has come together.
     pub(super) fn listen_to(&mut self, stream: Stream, out: &mut VecDeque<u8>) {
-        let Some(pipe) = &self.pipes[stream as usize] else { return };
         if self.stream != stream {
             // So that what was printed first is said first.
             self.say_piece(out);
             self.stream = stream;
         }
-        let Some(pipe) = Some(pipe).filter(|_| self.piece.len() < PIECE) else { return };
+        let Some(pipe) = &self.pipes[stream as usize] else { return };
         let mut chunk = [0; PIECE];
         let room = PIECE - self.piece.len();
         match rustix::io::read(pipe, &mut chunk[..room]) {
@@ -154,7 +153,10 @@ impl Run {
             self.forced = true;
             self.left = self.end_tree();
         }
-        let exit = self.exit?;
+        let Some(exit) = self.exit else {
+            // Not even force ends it; the reason says so.
+            return self.forced.then(|| self.result(None));
+        };
         // Where it was interrupted, the others of its tree have the rest of their grace.
         if self.force.is_some() && !self.forced {
             match self.tree().is_empty() {
@@ -170,13 +172,17 @@ impl Run {
         self.say_piece(out);
         self.say_tail(Stream::Stdout, out);
         self.say_tail(Stream::Stderr, out);
-        Some(Exit {
-            code: exit.exit_status().map(i64::from),
-            signal: exit.terminating_signal().map(signals::name),
+        Some(self.result(Some(exit)))
+    }
+
+    fn result(&self, exit: Option<WaitStatus>) -> Exit {
+        Exit {
+            code: exit.and_then(WaitStatus::exit_status).map(i64::from),
+            signal: exit.and_then(WaitStatus::terminating_signal).map(signals::name),
             interrupted: self.force.is_some(),
             reason: Some(self.left.join(", ")).filter(|reason| !reason.is_empty()),
             ..Exit::of(self.id.clone())
-        })
+        }
     }
 
     fn is_late(&self) -> bool {
@@ -185,7 +191,7 @@ impl Run {
 
     /// Whether nothing is in the pipes.
     fn is_quiet(&self) -> bool {
-        self.outputs().all(|(_, pipe)| rustix::io::ioctl_fionread(pipe).is_ok_and(|count| count == 0))
+        !self.outputs().any(|(_, pipe)| rustix::io::ioctl_fionread(pipe).is_ok_and(|count| count > 0))
     }
 
     fn say_piece(&mut self, out: &mut VecDeque<u8>) {

@@ -61,7 +61,7 @@ impl Shim {
             return Err(format!("{} has a shim already", launching.run_dir.display()));
         }
         let mut journal = Journal::create(&launching.run_dir).map_err(failed(&launching.run_dir))?;
-        let mut attempt = || {
+        let attempt = || {
             let children = Bell::on(&[Signal::CHILD]).map_err(said)?;
             let terminated = Bell::on(&[Signal::TERM]).map_err(said)?;
             // Beside the terminal's signals: a limit on the size of files is an error like a full disk.
