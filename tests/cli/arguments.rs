@@ -29,10 +29,19 @@ fn arguments_that_make_no_sense_are_usage_errors() {
         &["worktree", "create", "a", "--pr", "1"],
         &["agent", "update", "a1"],
         &["delete", "a1"],
-        &["ls", "--host", "localhost"],
-        &["ls", "--host", "unix:"],
         &["daemon", "logs", "--host", "unix:/tmp/somewhere"],
     ]));
+}
+
+#[test]
+fn an_address_that_is_none_is_a_usage_error() {
+    let scratch = Scratch::new();
+    for host in ["localhost", "unix:", ":", "[::1]", "localhost:99999"] {
+        let output = scratch.paseo(&["ls", "--host", host]).output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{host}: {said}");
+        assert!(said.starts_with("error: --host: ") && said.contains("\nhint: "), "{host}: {said}");
+    }
 }
 
 #[test]

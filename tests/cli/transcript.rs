@@ -28,10 +28,10 @@ fn a_hole_in_a_long_text_is_said_and_what_follows_goes_on() {
     let (one, two) = ("1".repeat(60_000), "2".repeat(60_000));
     let mut play = Play::script();
     play.start().open("i1", "make").text("i1", 0, &one).text("i1", 90_000, &two).text("i1", 150_000, "end\n");
-    assert_eq!(play.stdout, format!("{one}\n[… 30000 bytes left out …]\n{two}end\n"));
+    assert_eq!(play.stdout, format!("{one}\n… 30000 bytes left out …\n{two}end\n"));
     let closed = ToolCall::shortened(&"1".repeat(32_768), 150_004 - 65_536, &(two[..32_764].to_owned() + "end\n"));
     play.close("i1", &closed, 150_004 - 65_536);
-    assert!(play.stdout.ends_with("2end\n") && play.stdout.len() == 120_004 + "\n[… 30000 bytes left out …]\n".len());
+    assert!(play.stdout.ends_with("2end\n") && play.stdout.len() == 120_004 + "\n… 30000 bytes left out …\n".len());
 }
 
 #[test]
@@ -72,10 +72,10 @@ fn of_a_shortened_output_the_part_that_was_not_printed_is_printed() {
         play.start().open("i1", "make").text("i1", 0, &whole[..printed]).close("i1", &closed, 10);
         assert_eq!(play.stdout, expected, "{printed} bytes were printed");
     };
-    check(0, "a123456789\n[… 10 bytes left out …]\nc123456789");
-    check(4, "a123456789\n[… 10 bytes left out …]\nc123456789");
-    check(10, "a123456789\n[… 10 bytes left out …]\nc123456789");
-    check(13, "a123456789b12\n[… 7 bytes left out …]\nc123456789");
+    check(0, "a123456789\n… 10 bytes left out …\nc123456789");
+    check(4, "a123456789\n… 10 bytes left out …\nc123456789");
+    check(10, "a123456789\n… 10 bytes left out …\nc123456789");
+    check(13, "a123456789b12\n… 7 bytes left out …\nc123456789");
     check(20, whole);
     check(25, whole);
     check(30, whole);
