@@ -34,7 +34,7 @@ mod owner;
 mod permissions;
 
 use std::ffi::OsStr;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write as _};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -245,6 +245,8 @@ async fn serve(flags: Flags) -> Result<Option<Lock>, ApiError> {
     config.warnings.extend(log::start(&config.log, &home.log_file()));
     let daemon = Daemon::start(config).await?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), home = %home.path().display(), "started");
+    // Whoever started it reads here that it answers; where nobody reads, it does not matter.
+    let _ = writeln!(io::stdout(), "paseo {} listens on {}", env!("CARGO_PKG_VERSION"), daemon.listen().join(" and "));
     let cannot = |error: io::Error| ApiError::new(Code::Unavailable, format!("cannot listen for signals: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
