@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use paseo_daemon::shim::journal;
 use paseo_daemon::shim::link::{self, News};
+use paseo_daemon::shim::{Launching, journal};
 use paseo_sdk::provider::{Line, Record, What, Whom};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
@@ -119,8 +119,20 @@ fn full_soon(scratch: &Scratch) -> Result<std::path::PathBuf> {
 #[tokio::test]
 async fn a_full_disk_makes_the_agent_wait_and_loses_nothing() -> Result {
     let scratch = Scratch::new()?;
-    let helper = full_soon(&scratch)?;
-    let mut run = Run::start_by(&helper, scratch.script("read -r line; seq 1 20000; read -r line")?).await?;
+    check_full(&scratch, scratch.script("read -r line; seq 1 20000; read -r line")?, 20_000).await
+}
+
+#[tokio::test]
+async fn what_an_agent_said_last_waits_for_the_disk_too() -> Result {
+    let scratch = Scratch::new()?;
+    let mut launching = scratch.script("read -r line; seq 1 6000; exec seq 6001 12000")?;
+    launching.limits.drain = 1;
+    check_full(&scratch, launching, 12_000).await
+}
+
+/// Runs an agent that prints numbers when it is told, on a disk that is full before it has printed all.
+async fn check_full(scratch: &Scratch, launching: Launching, count: i64) -> Result {
+    let mut run = Run::start_by(&full_soon(scratch)?, launching).await?;
     run.write("t1", "go").await?;
     let trouble = |news: &News| match news {
         News::Trouble(text) => Some(text.clone()),
@@ -129,8 +141,7 @@ async fn a_full_disk_makes_the_agent_wait_and_loses_nothing() -> Result {
     let text = run.until(trouble).await?;
     assert!(text.contains("cannot be written: file too large"), "{text}");
     run.write("t2", "not now").await?;
-    let refused = run.until(|news| matches!(news, News::Refused { .. }).then_some(())).await;
-    refused?;
+    run.until(|news| matches!(news, News::Refused { .. }).then_some(())).await?;
     // A daemon that comes now hears of it too.
     run.attach(0).await?;
     assert!(run.until(trouble).await?.contains("cannot be written"));
@@ -139,6 +150,7 @@ async fn a_full_disk_makes_the_agent_wait_and_loses_nothing() -> Result {
     let shim = Pid::from_raw(i32::try_from(run.ready.shim_pid)?);
     prlimit(shim, Resource::Fsize, unlimited)?;
     assert_eq!(run.until(trouble).await?, "the journal can be written again");
+    // One of them has ended meanwhile, and is told nothing.
     run.write("t2", "now").await?;
     assert_eq!(run.exit().await?, code(0));
     let records: Vec<Record> = journal::read(&run.launching.run_dir)?.collect::<Result<_, _>>()?;
@@ -148,7 +160,7 @@ async fn a_full_disk_makes_the_agent_wait_and_loses_nothing() -> Result {
         What::Said(Line::Text(text)) => text.parse::<i64>().ok(),
         _ => None,
     });
-    assert_eq!(lines.collect::<Vec<i64>>(), (1..=20_000).collect::<Vec<i64>>());
+    assert_eq!(lines.collect::<Vec<i64>>(), (1..=count).collect::<Vec<i64>>());
     Ok(())
 }
 

@@ -159,3 +159,32 @@ async fn a_journal_that_was_never_begun_can_be_ended() -> Result {
     assert_eq!(journal::read(&scratch.path)?.count(), 1);
     Ok(())
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn an_agent_inherits_no_signal_dispositions_and_no_files() -> Result {
+    let scratch = Scratch::new()?;
+    let mut launching = scratch.script("")?;
+    launching.program = "grep".to_owned();
+    launching.args = ["-E", "^Sig(Blk|Ign)", "/proc/self/status"].map(str::to_owned).to_vec();
+    let mut run = Run::start(launching).await?;
+    assert_eq!(run.line().await?, "SigBlk:\t0000000000000000");
+    // The two beyond 31 are the C library's own.
+    let line = run.line().await?;
+    let ignored = u64::from_str_radix(line.trim_start_matches("SigIgn:").trim(), 16)?;
+    assert_eq!(ignored & 0x7fff_ffff, 0, "{line}");
+    assert_eq!(run.exit().await?, code(0));
+
+    let mut launching = scratch.script("")?;
+    launching.program = "ls".to_owned();
+    launching.args = vec!["/proc/self/fd".to_owned()];
+    let (records, _) = Run::start(launching).await?.rest().await?;
+    let lines = records.iter().filter_map(|record| match &record.what {
+        What::Said(line) => line.text(),
+        _ => None,
+    });
+    // What this process has from its own parent goes on to every child.
+    let here = std::process::Command::new("ls").arg("/proc/self/fd").output()?;
+    assert_eq!(lines.collect::<Vec<_>>(), std::str::from_utf8(&here.stdout)?.lines().collect::<Vec<_>>());
+    Ok(())
+}

@@ -190,7 +190,7 @@ impl Shim {
             let silent = self.outputs.iter().all(|output| output.pipe.is_none());
             let late = Instant::now() >= until;
             // Where it was not asked, the rest of the tree has nothing to wait for.
-            if late || silent && (!asked || self.tree().is_empty()) {
+            if !self.waits_for_disk() && (late || silent && (!asked || self.tree().is_empty())) {
                 self.finish();
             }
         }
@@ -213,6 +213,8 @@ impl Shim {
         let phase = match self.phase {
             Phase::Running => None,
             Phase::Stopping { force } => Some(force),
+            // What it has printed last is read when there is room for it.
+            Phase::Draining { .. } if self.waits_for_disk() => None,
             Phase::Draining { until, .. } | Phase::Leaving { until } => Some(until),
         };
         phase.into_iter().chain(self.full.as_ref().map(|full| full.retry)).min()
@@ -242,12 +244,17 @@ impl Shim {
             Err(error) => {
                 full.retry = now + RETRY;
                 full.error = sentence(&error);
-                if now.duration_since(full.since) >= Duration::from_millis(self.limits.full) {
-                    let reason = format!("its journal could not be written: {}", full.error);
+                let reason = format!("its journal could not be written: {}", full.error);
+                if !self.waits_for_disk() {
                     self.stop(reason);
                 }
             }
         }
+    }
+
+    /// Whether the disk takes nothing, and there is still patience with it.
+    fn waits_for_disk(&self) -> bool {
+        self.full.as_ref().is_some_and(|full| full.since.elapsed() < Duration::from_millis(self.limits.full))
     }
 
     /// Reads a piece of output; false when there is none now.
@@ -322,9 +329,11 @@ impl Shim {
             reason: self.reason.clone(),
         }));
         self.write_down();
-        let patience = match self.journal.sync() {
-            Ok(()) if self.full.is_none() => LAST_WORDS,
-            _ => Duration::from_millis(self.limits.full),
+        // What cannot be made to survive a loss of power is in the files all the same.
+        let _ = self.journal.sync();
+        let patience = match self.full {
+            None => LAST_WORDS,
+            Some(_) => Duration::from_millis(self.limits.full),
         };
         self.phase = Phase::Leaving { until: Instant::now() + patience };
     }
