@@ -147,12 +147,28 @@ async fn cut_short(scratch: &Scratch, what: &str) -> String {
     let admin = scratch.project().join(".git/worktrees/fix-foo");
     let path = Path::new(&made.worktree_path);
     let mark = path.with_file_name(".making-fix-foo.json");
+    let log = scratch.project().join(".git/logs/refs/heads/fix/foo");
+    let entry = std::fs::read(&log).expect("a reflog");
     match what {
         "unmarked only in memory" => drop(std::fs::copy(admin.join("paseo.json"), &mark).expect("copied")),
         _ => std::fs::rename(admin.join("paseo.json"), &mark).expect("moved"),
     }
     match what {
         "branch" => drop(scratch.git(&["worktree", "remove", "--force", &made.worktree_path])),
+        "half a mark" => {
+            scratch.git(&["worktree", "remove", "--force", &made.worktree_path]);
+            scratch.git(&["branch", "-D", "fix/foo"]);
+            std::fs::rename(&mark, mark.with_extension("new")).expect("moved");
+        }
+        "lock of the branch" => {
+            scratch.git(&["worktree", "remove", "--force", &made.worktree_path]);
+            scratch.git(&["branch", "-D", "fix/foo"]);
+            let lock = scratch.project().join(".git/refs/heads/fix/foo.lock");
+            std::fs::create_dir_all(lock.parent().expect("a parent")).expect("made");
+            std::fs::write(lock, "").expect("locked");
+            std::fs::create_dir_all(log.parent().expect("a parent")).expect("made");
+            std::fs::write(&log, entry).expect("logged");
+        }
         "in the middle" => {
             std::fs::remove_file(admin.join("index")).expect("no index yet");
             std::fs::remove_file(path.join("README.md")).expect("not there yet");
@@ -174,7 +190,9 @@ async fn cut_short(scratch: &Scratch, what: &str) -> String {
 
 #[tokio::test]
 async fn what_a_daemon_that_died_had_begun_goes_at_the_next_use() {
-    for what in ["branch", "in the middle", "empty directory", "whole but without a note", "half deleted"] {
+    for what in
+        ["lock of the branch", "branch", "in the middle", "empty directory", "whole but without a note", "half deleted"]
+    {
         let scratch = Scratch::new();
         let before = scratch.traces();
         cut_short(&scratch, what).await;
@@ -182,6 +200,7 @@ async fn what_a_daemon_that_died_had_begun_goes_at_the_next_use() {
         let listed = next.list(Some(&scratch.project()), false).await.expect("listed");
         assert!(listed.is_empty(), "{what}: {listed:?}");
         assert_eq!(scratch.traces(), before, "{what}");
+        assert!(!scratch.project().join(".git/logs/refs/heads/fix/foo").exists(), "{what}");
 
         cut_short(&scratch, what).await;
         let next = Worktrees::new(scratch.root.join("home"));
@@ -190,6 +209,18 @@ async fn what_a_daemon_that_died_had_begun_goes_at_the_next_use() {
         assert_eq!(made.worktree_slug, "fix-foo");
         scratch.assert_sound(&made);
     }
+}
+
+#[tokio::test]
+async fn a_lock_that_another_program_holds_stays() {
+    let scratch = Scratch::new();
+    let lock = scratch.project().join(".git/refs/heads/fix/foo.lock");
+    std::fs::create_dir_all(lock.parent().expect("a parent")).expect("made");
+    std::fs::write(&lock, "").expect("locked");
+    refused(scratch.create("fix/foo").await, Code::Conflict, "cannot be made");
+    assert!(lock.exists());
+    std::fs::remove_file(&lock).expect("unlocked");
+    assert!(scratch.create("fix/foo").await.expect("made").created);
 }
 
 #[tokio::test]
