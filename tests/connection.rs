@@ -45,7 +45,8 @@ fn one_call_too_many_is_unavailable_and_the_others_go_on() {
     serve 1: list_agents null
     send {"jsonrpc":"2.0","id":"b","error":{"code":-32000,"message":"1 calls are in progress on this connection","data":{"code":"unavailable","message":"1 calls are in progress on this connection","hint":"wait for answers before calling more, or open another connection"}}}
     "#);
-    tell(&mut server, Input::Reply { token: Token(1), result: Ok(Value::Null) }).expect("the first call is in progress");
+    tell(&mut server, Input::Reply { token: Token(1), result: Ok(Value::Null) })
+        .expect("the first call is in progress");
     say(&mut server, r#"{"jsonrpc":"2.0","id":"c","method":"list_agents"}"#);
     insta::assert_snapshot!(show(&mut server), @r#"
     send {"jsonrpc":"2.0","id":"a","result":null}
