@@ -16,12 +16,12 @@ use rustix::process::{Pid, Signal, WaitStatus};
 
 use self::input::{Fed, Input};
 use super::child::sentence;
-use super::connection::{Connection, Heard};
+use super::connection::Connection;
 use super::journal::Journal;
 use super::lines::{Splitter, line};
 use super::signals::{self, Bell};
 use super::tree::{self, Process};
-use super::{Hello, Launched, Limits, Ready, Report, VERSION, Word};
+use super::{Launched, Limits, Ready, Report};
 
 /// Plays the shim until its agent has ended, and returns the exit code.
 pub(crate) fn main() -> i32 {
@@ -156,11 +156,7 @@ impl Shim {
                 self.terminated.rang();
                 self.stop("its shim was told to end (SIGTERM)".to_owned());
             }
-            Source::Listener => {
-                // One that is gone again is nobody's loss.
-                let accepted = self.listener.accept().and_then(|(stream, _)| Connection::new(stream));
-                self.connection = accepted.ok();
-            }
+            Source::Listener => self.accept(),
             Source::Connection => self.converse(flags),
             Source::Input => {
                 let fed = self.input.feed();
@@ -170,6 +166,13 @@ impl Shim {
                 self.listen_to(index);
             }
         }
+    }
+
+    /// Answers the next daemon, if there is one.
+    pub(super) fn accept(&mut self) {
+        // One that is gone again is nobody's loss.
+        let accepted = self.listener.accept().and_then(|(stream, _)| Connection::new(stream));
+        self.connection = accepted.ok();
     }
 
     /// Writes down what happened, and goes on to the next phase where it is time.
@@ -190,6 +193,10 @@ impl Shim {
             if late || silent && (!asked || self.tree().is_empty()) {
                 self.finish();
             }
+        }
+        if self.connection.is_none() && matches!(self.phase, Phase::Leaving { .. }) {
+            // One that came in the last moment hears the end too.
+            self.accept();
         }
     }
 
