@@ -6,3 +6,4 @@ mod render;
 mod scratch;
 mod terminal;
 mod transcript;
+mod whole;

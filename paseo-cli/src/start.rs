@@ -50,18 +50,18 @@ impl Daemon {
 
     /// Returns a client of the daemon, which is started first where it is needed and allowed.
     pub(crate) async fn client(&self) -> Result<Client, Failure> {
-        let Err(error) = self.connects().await else { return Ok(self.client_as_it_is()) };
+        let Err(error) = self.connects().await else { return Ok(self.connected()) };
         if self.elsewhere() || self.no_start || inside_agent() {
             return Err(self.not_reachable(&error));
         }
         self.start(None).await?;
-        Ok(self.client_as_it_is())
+        Ok(self.connected())
     }
 
     /// Returns a client of a daemon that nobody starts.
     pub(crate) async fn running(&self) -> Result<Client, Failure> {
         match self.connects().await {
-            Ok(()) => Ok(self.client_as_it_is()),
+            Ok(()) => Ok(self.connected()),
             Err(error) => Err(self.not_reachable(&error)),
         }
     }
@@ -126,10 +126,13 @@ impl Daemon {
         file.is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockShared).is_err())
     }
 
-    fn client_as_it_is(&self) -> Client {
-        // Over TCP the address carries the token. Over the socket an agent has to say who it is as well: this is the
-        // one place where `agent_token()` is given to the client, as soon as an address can carry it there.
-        Client::new(self.address())
+    fn connected(&self) -> Client {
+        let client = Client::new(self.address());
+        // The socket lets anybody of this user in; an agent says who it is.
+        match agent_token() {
+            Some(token) => client.token(token),
+            None => client,
+        }
     }
 
     async fn connects(&self) -> io::Result<()> {

@@ -124,8 +124,11 @@ impl Owner {
     }
 
     async fn talk(&mut self, conversation: &mut Conversation, dialer: &mut Dialer) -> End {
+        let mut cut = false;
         loop {
-            while conversation.has_room()
+            // What was sent on a connection that has been cut waits for the next one.
+            while !cut
+                && conversation.has_room()
                 && let Some(call) = self.waiting.pop_front()
             {
                 self.send(conversation, call);
@@ -138,7 +141,10 @@ impl Owner {
                             call.end(result);
                         }
                     }
-                    Some(Happened::Cut { token, sent }) => self.cut(token, sent),
+                    Some(Happened::Cut { token, sent }) => {
+                        cut = true;
+                        self.cut(token, sent);
+                    }
                     // Nothing is watched on this connection.
                     Some(Happened::Event { .. }) => {}
                     None => return End::Cut,
