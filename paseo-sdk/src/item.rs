@@ -16,7 +16,7 @@ pub struct Entry {
     /// The turn it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turn_id: Option<TurnId>,
-    /// The journal record it came from; none for what paseo says itself.
+    /// The journal record it came from, or after which paseo said it; none for what may be said twice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
     /// What happened.
@@ -32,7 +32,7 @@ pub struct Origin {
     pub run: i64,
     /// Which record of its journal.
     pub record: i64,
-    /// Which of the entries that this record caused, from 0.
+    /// Which of the entries that this record caused, from 0; from a million on for what paseo said after it.
     pub part: i64,
 }
 

@@ -4,23 +4,26 @@
 //! happened since then is a function of the outbox and of the journal, so a daemon that restarts reads both again and
 //! stands where the last one stood.
 
+mod client;
+mod hear;
 mod memory;
+mod unheard;
+mod view;
 mod wait;
 
 use std::collections::{BTreeMap, VecDeque};
 
 pub use memory::{About, Memory, Position, Progress};
-pub use wait::{View, as_it_is, over};
+pub use view::View;
+pub use wait::{as_it_is, over};
 
 use super::Machine;
 use super::outbox::{self, Outbox};
 use super::turn::{self, Turn};
 use crate::catalogue::WhenBusy;
-use crate::item::{Content, Happening, Item, Origin};
-use crate::model::{
-    self, Decision, ItemId, Outcome, Permission, Prompt, PromptId, RequestId, Status, Timestamp, TurnEnd, TurnId, Usage,
-};
-use crate::provider::{Ask, Ending, Event, Exit, Tell, TellId, Traits};
+use crate::item::{Happening, Origin};
+use crate::model::{Decision, ItemId, Permission, Prompt, PromptId, RequestId, Timestamp, TurnEnd, TurnId};
+use crate::provider::{Event, Exit, Tell, TellId, Traits};
 
 /// The lifecycle of one agent.
 #[derive(Clone, Debug)]
@@ -32,6 +35,12 @@ pub struct Agent {
     checkpoint: Progress,
     process: Process,
     turn: Option<Turn>,
+    /// Whether the provider has said that the turn began; before that it is only told its prompt.
+    begun: bool,
+    /// A turn that was told its prompt, while the one that runs came first.
+    displaced: Option<Turn>,
+    /// Prompts that were told while another turn ran: theirs begin when that one has ended.
+    behind: VecDeque<PromptId>,
     asks: BTreeMap<RequestId, Permission>,
     outbox: Outbox,
     /// Whether the journals of an earlier life are being read: nothing is started or stopped meanwhile.
@@ -252,13 +261,16 @@ impl Agent {
             progress,
             process: Process::Gone,
             turn: None,
+            begun: false,
+            displaced: None,
+            behind: VecDeque::new(),
             asks: BTreeMap::new(),
             outbox,
             restoring: true,
             dismissed: false,
             outputs: VecDeque::new(),
         };
-        agent.remember_unheard_prompts();
+        agent.remember_unheard(agent.progress.applied);
         agent
     }
 
@@ -277,7 +289,16 @@ impl Agent {
     /// Returns whether nothing goes on: no turn, no question, nothing told that is not taken.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
+        self.is_idle() && !self.outbox.has_untaken()
+    }
+
+    fn is_idle(&self) -> bool {
         self.turn.is_none() && self.asks.is_empty()
+    }
+
+    /// Whether the journal is known to its end, so that what it does not know as told was not told.
+    fn knows_what_was_told(&self) -> bool {
+        !self.restoring && !matches!(self.process, Process::Live { attached: false, .. })
     }
 
     /// Returns whether there is a process.
@@ -286,182 +307,9 @@ impl Agent {
         self.process != Process::Gone
     }
 
-    /// Returns what watchers see.
-    #[must_use]
-    pub fn view(&self, last_seq: i64) -> View {
-        let about = &self.about;
-        let status = self.status();
-        let last_turn = self.progress.last_turn.clone();
-        let reason = match status {
-            Status::Error | Status::Interrupted => last_turn.as_ref().and_then(|end| end.reason.clone()),
-            Status::Starting | Status::Idle | Status::Running | Status::Waiting | Status::Archived => None,
-        };
-        let agent = model::Agent {
-            agent_id: about.agent_id.clone(),
-            title: about.title.clone(),
-            provider: about.provider.clone(),
-            mode: about.mode.clone(),
-            cwd: about.cwd.clone(),
-            worktree: about.worktree.clone(),
-            labels: about.labels.clone(),
-            parent: about.parent.clone(),
-            status,
-            reason,
-            turn: self.turn.as_ref().map(|turn| model::Turn {
-                turn_id: turn.id().clone(),
-                prompt_id: turn.prompt().cloned(),
-                started_at: turn.started_at(),
-            }),
-            last_turn,
-            last_message: self.progress.last_message.clone(),
-            queued: self.outbox.waiting().filter_map(told_prompt).collect(),
-            permissions: self.open_asks().cloned().collect(),
-            usage: self.progress.usage,
-            pid: match self.process {
-                Process::Live { pid, .. } | Process::Leaving { pid, .. } => Some(pid),
-                Process::Gone | Process::Starting { .. } => None,
-            },
-            last_seq,
-            created_at: about.created_at,
-            updated_at: self.progress.updated_at.max(about.updated_at),
-            archived_at: about.archived_at,
-        };
-        View { agent, finished: self.progress.finished.iter().map(|finished| finished.end.clone()).collect() }
-    }
-
-    fn status(&self) -> Status {
-        let queued = self.outbox.waiting().next().is_some();
-        if self.about.archived_at.is_some() {
-            Status::Archived
-        } else if self.open_asks().next().is_some() {
-            Status::Waiting
-        } else if self.turn.is_some() || queued && matches!(self.process, Process::Live { .. }) {
-            Status::Running
-        } else if queued || matches!(self.process, Process::Starting { .. }) {
-            Status::Starting
-        } else {
-            match self.progress.last_turn.as_ref().map(|end| end.outcome) {
-                Some(Outcome::Interrupted) => Status::Interrupted,
-                Some(Outcome::Error) => Status::Error,
-                Some(Outcome::Completed | Outcome::Limit) | None => Status::Idle,
-            }
-        }
-    }
-
-    /// Returns the questions that nobody has answered.
-    fn open_asks(&self) -> impl Iterator<Item = &Permission> {
-        self.asks.values().filter(|ask| self.outbox.tell(&self.answer_tell(&ask.request_id)).is_none())
-    }
-
     /// A provider's request ids are unique within one process only.
     fn answer_tell(&self, request: &RequestId) -> TellId {
         TellId(format!("answer.{}.{request}", self.progress.run))
-    }
-
-    fn prompt(&mut self, now: Timestamp, id: PromptId, prompt: Prompt, when_busy: WhenBusy) -> Result<(), Refusal> {
-        if let Some(finished) =
-            self.progress.finished.iter().find(|finished| finished.end.prompt_id.as_ref() == Some(&id))
-        {
-            return match finished.digest == memory::digest(&prompt) {
-                true => Ok(()),
-                false => Err(Refusal::Conflict(id)),
-            };
-        }
-        if !prompt.images.is_empty() && !self.traits.images {
-            return Err(Refusal::Unsupported("take pictures"));
-        }
-        if when_busy == WhenBusy::Steer && !self.traits.steers {
-            return Err(Refusal::Unsupported("take a prompt into a running turn"));
-        }
-        let first = when_busy == WhenBusy::Interrupt;
-        let known = self.outbox.tell(&prompt_tell(&id)).is_some();
-        let accept = outbox::Input::Accept { id: prompt_tell(&id), tell: Tell::Prompt(prompt), first };
-        self.outbox.handle(now, accept).map_err(|refusal| match refusal {
-            outbox::Refusal::Conflict(_) | outbox::Refusal::Unknown(_) => Refusal::Conflict(id),
-            outbox::Refusal::Full => Refusal::Full,
-        })?;
-        if known {
-            return Ok(());
-        }
-        self.dismissed = false;
-        if self.about.archived_at.take().is_some() {
-            self.touch(now);
-            self.save();
-        }
-        if first && self.turn.is_some() {
-            self.interrupt(now);
-        }
-        Ok(())
-    }
-
-    fn answer(&mut self, now: Timestamp, request_id: RequestId, decision: Decision) -> Result<(), Refusal> {
-        let id = self.answer_tell(&request_id);
-        let tell = Tell::Answer { request_id: request_id.clone(), decision: decision.clone() };
-        match (self.outbox.tell(&id), self.asks.get(&request_id)) {
-            (Some(told), _) if *told == tell => return Ok(()),
-            (Some(_), _) => return Err(Refusal::AlreadyAnswered(request_id)),
-            (None, None) => return Err(Refusal::NoSuchRequest(request_id)),
-            (None, Some(ask)) => {
-                if let Some(option) = decision.option_id
-                    && !ask.options.iter().any(|offered| offered.option_id == option)
-                {
-                    return Err(Refusal::NoSuchOption { request: request_id, option });
-                }
-            }
-        }
-        let accepted = self.outbox.handle(now, outbox::Input::Accept { id, tell, first: false });
-        accepted.expect("an answer is not in the outbox, and is no prompt that could be one too many");
-        if decision.interrupt {
-            self.interrupt(now);
-        }
-        Ok(())
-    }
-
-    /// Tells the turn that runs, or the prompt that is on its way, to stop.
-    fn interrupt(&mut self, now: Timestamp) {
-        let turn = match &mut self.turn {
-            Some(turn) => {
-                // A turn that is held here has not ended, so it takes this.
-                let _ = turn.handle(now, turn::Input::Interrupt);
-                Some(turn.id().clone())
-            }
-            None => self.outbox.waiting().find_map(told_prompt).map(|prompt| turn_of(&prompt)),
-        };
-        if let Some(turn) = turn {
-            let accept = outbox::Input::Accept { id: interrupt_tell(&turn), tell: Tell::Interrupt {}, first: false };
-            self.outbox.handle(now, accept).expect("an interrupt is the same each time");
-        }
-    }
-
-    fn cancel(&mut self, now: Timestamp) {
-        self.outbox.handle(now, outbox::Input::Withdraw).expect("withdrawing is never refused");
-        if self.turn.is_some() || matches!(self.process, Process::Live { .. }) && self.outbox.waiting().next().is_some()
-        {
-            self.interrupt(now);
-        }
-    }
-
-    fn archive(&mut self, now: Timestamp) {
-        if self.about.archived_at.is_none() {
-            self.cancel(now);
-            self.about.archived_at = Some(now);
-            self.touch(now);
-            self.save();
-        }
-    }
-
-    fn update(&mut self, now: Timestamp, title: Option<String>, labels: BTreeMap<String, String>) {
-        if let Some(title) = title {
-            self.about.title = title;
-        }
-        for (label, value) in labels {
-            match value.is_empty() {
-                true => self.about.labels.remove(&label),
-                false => self.about.labels.insert(label, value),
-            };
-        }
-        self.touch(now);
-        self.save();
     }
 
     fn touch(&mut self, now: Timestamp) {
@@ -472,136 +320,6 @@ impl Agent {
     fn save(&mut self) {
         let memory = Memory { about: self.about.clone(), progress: self.checkpoint.clone() };
         self.outputs.push_back(Output::Save(Box::new(memory)));
-    }
-
-    fn hear(&mut self, heard: Heard) {
-        let position = Position { run: heard.run, record: heard.record };
-        if let Some(Fact::Launched { pid }) = heard.fact {
-            self.process = Process::Live { run: heard.run, pid, attached: false, idle_until: None };
-            self.outputs.push_back(Output::Changed);
-        }
-        if position <= self.progress.applied {
-            // Known already, but for the process: that is not remembered, it is there or it is not.
-            if let Some(Fact::Exited(_)) = heard.fact {
-                self.process = Process::Gone;
-            }
-            return;
-        }
-        self.progress.run = heard.run;
-        let mut scene = Scene { run: heard.run, record: heard.record, part: 0, at: heard.at };
-        if let Some(Fact::Told(id)) = &heard.fact {
-            self.told(&mut scene, id);
-        }
-        for event in heard.events {
-            self.take(&mut scene, event);
-        }
-        if let Some(Fact::Exited(exit)) = heard.fact {
-            self.exited(&mut scene, exit);
-        }
-        self.progress.applied = position;
-        self.progress.updated_at = self.progress.updated_at.max(heard.at);
-    }
-
-    fn told(&mut self, scene: &mut Scene, id: &TellId) {
-        if self.outbox.handle(scene.at, outbox::Input::Told(id.clone())).is_err() {
-            // A session's own saying, which no outbox holds.
-            return;
-        }
-        match self.outbox.tell(id) {
-            Some(Tell::Prompt(prompt)) => {
-                let (text, images) = (prompt.text.clone(), i64::try_from(prompt.images.len()).unwrap_or(i64::MAX));
-                let Some(prompt_id) = told_prompt(id) else { return };
-                if self.turn.is_none() {
-                    self.start_turn(scene, turn_of(&prompt_id), Some(prompt_id.clone()));
-                }
-                let item_id = ItemId(format!("prompt.{prompt_id}"));
-                let item = Item { item_id, parent_id: None, content: Content::UserMessage { text, images } };
-                self.happen(scene, Happening::ItemClosed { item });
-            }
-            Some(Tell::Interrupt {}) => {
-                if let Some(turn) = self.turn.as_mut().filter(|turn| interrupt_tell(turn.id()) == *id) {
-                    let _ = turn.handle(scene.at, turn::Input::Interrupt);
-                }
-            }
-            Some(Tell::Answer { .. }) | None => {}
-        }
-    }
-
-    fn take(&mut self, scene: &mut Scene, event: Event) {
-        match event {
-            Event::Resumable(session) => self.progress.resume = Some(session),
-            Event::Delivered(id) => {
-                // An acknowledgement of something that is no longer remembered says nothing new.
-                let _ = self.outbox.handle(scene.at, outbox::Input::Delivered(id));
-            }
-            Event::TurnStarted(tell) => {
-                if self.turn.is_none() {
-                    let prompt = tell.as_ref().and_then(told_prompt);
-                    let turn = prompt.as_ref().map_or_else(|| scene.unsolicited_turn(), turn_of);
-                    self.start_turn(scene, turn, prompt);
-                }
-            }
-            Event::Opened(item) => self.happen(scene, Happening::ItemOpened { item }),
-            Event::Wrote { item_id, text } => self.outputs.push_back(Output::Wrote { item_id, text }),
-            Event::Closed(item) => self.happen(scene, Happening::ItemClosed { item }),
-            Event::Asked(ask) => self.asked(scene, ask),
-            Event::Withdrawn(request) => {
-                self.asks.remove(&request);
-                self.outputs.push_back(Output::Changed);
-            }
-            Event::Notice(text) => self.happen(scene, Happening::Notice { text }),
-            Event::Failed(text) => self.happen(scene, Happening::Error { text }),
-            Event::TurnEnded(ending) => self.end_turn(scene, ending),
-        }
-    }
-
-    fn asked(&mut self, scene: &mut Scene, ask: Ask) {
-        if self.turn.is_none() {
-            let turn = scene.unsolicited_turn();
-            self.start_turn(scene, turn, None);
-        }
-        let Ask { request_id, kind, title, description, input, options } = ask;
-        let permission = Permission {
-            request_id: request_id.clone(),
-            agent_id: self.about.agent_id.clone(),
-            kind,
-            title,
-            description,
-            input,
-            options,
-            asked_at: scene.at,
-        };
-        self.asks.insert(request_id, permission);
-        self.outputs.push_back(Output::Changed);
-    }
-
-    fn start_turn(&mut self, scene: &mut Scene, id: TurnId, prompt: Option<PromptId>) {
-        self.turn = Some(Turn::new(id, prompt.clone(), scene.at));
-        self.happen(scene, Happening::TurnStarted { prompt_id: prompt });
-        self.outputs.push_back(Output::Changed);
-    }
-
-    fn end_turn(&mut self, scene: &mut Scene, ending: Ending) {
-        let Some(turn) = &mut self.turn else { return };
-        let _ = turn.handle(scene.at, turn::Input::Ended);
-        let Ending { outcome, reason, message, usage } = ending;
-        let end = TurnEnd {
-            turn_id: turn.id().clone(),
-            prompt_id: turn.prompt().cloned(),
-            outcome,
-            reason: reason.clone(),
-            message: message.map(shortened),
-            usage,
-            ended_at: scene.at,
-        };
-        self.happen(scene, Happening::TurnEnded { outcome, reason, usage });
-        self.turn = None;
-        self.progress.usage += usage;
-        if end.message.is_some() {
-            self.progress.last_message.clone_from(&end.message);
-        }
-        self.finish(end);
-        self.outputs.push_back(Output::Changed);
     }
 
     /// Remembers how a turn ended.
@@ -618,96 +336,11 @@ impl Agent {
         }
     }
 
-    fn exited(&mut self, scene: &mut Scene, exit: Exit) {
-        if let Some(turn) = &self.turn {
-            let outcome = match (turn.is_stopping(), &exit) {
-                (false, Exit { code: Some(_), reason: None, .. }) => Outcome::Error,
-                _ => Outcome::Interrupted,
-            };
-            let reason = Some(describe(&exit));
-            self.end_turn(scene, Ending { outcome, reason, message: None, usage: Usage::default() });
-        }
-        self.asks.clear();
-        self.outbox.handle(scene.at, outbox::Input::Lost).expect("a loss is never refused");
-        self.process = Process::Gone;
-        self.outputs.push_back(Output::Changed);
-    }
-
-    fn not_launched(&mut self, now: Timestamp, run: i64, reason: String) {
-        if self.process != (Process::Starting { run }) {
-            return;
-        }
-        self.process = Process::Gone;
-        let next = self.outbox.waiting().next().cloned();
-        match next {
-            Some(id) => self.fail(now, id, reason),
-            None => self.outputs.push_back(Output::Changed),
-        }
-    }
-
-    fn fail(&mut self, now: Timestamp, id: TellId, reason: String) {
-        // A tell that is not in the outbox any more has come to its end in between.
-        let _ = self.outbox.handle(now, outbox::Input::Fail(id, reason));
-    }
-
-    /// Writes into the timeline what came of a prompt that no process ever heard.
-    fn unheard(&mut self, now: Timestamp, id: &TellId, fate: &outbox::Fate) {
-        let (Some(Tell::Prompt(prompt)), Some(prompt_id)) = (self.outbox.tell(id), told_prompt(id)) else { return };
-        let content = Content::UserMessage { text: prompt.text.clone(), images: 0 };
-        let Some(end) = unheard_end(&prompt_id, fate, now) else { return };
-        let turn_id = Some(end.turn_id.clone());
-        let item = Item { item_id: ItemId(id.0.clone()), parent_id: None, content };
-        let (outcome, reason) = (end.outcome, end.reason.clone());
-        for what in [
-            Happening::TurnStarted { prompt_id: Some(prompt_id) },
-            Happening::ItemClosed { item },
-            Happening::TurnEnded { outcome, reason, usage: Usage::default() },
-        ] {
-            self.outputs.push_back(Output::Happened { at: now, turn_id: turn_id.clone(), origin: None, what });
-        }
-        let current = self.progress.last_turn.take();
-        self.finish(end);
-        if self.turn.is_some() {
-            self.progress.last_turn = current;
-        }
-        self.progress.updated_at = self.progress.updated_at.max(now);
-        self.outputs.push_back(Output::Changed);
-    }
-
-    /// Takes up what came of prompts that no process heard, after a restart that found it in the outbox only.
-    fn remember_unheard_prompts(&mut self) {
-        let settled: Vec<_> = self.outbox.settled().map(|(id, _, fate)| (id.clone(), fate.clone())).collect();
-        for (id, fate) in settled {
-            let Some(prompt) = told_prompt(&id) else { continue };
-            let known = self.progress.finished.iter().any(|finished| finished.end.prompt_id.as_ref() == Some(&prompt));
-            if let Some(end) = unheard_end(&prompt, &fate, self.progress.updated_at).filter(|_| !known) {
-                self.finish(end);
-            }
-        }
-    }
-
-    fn happen(&mut self, scene: &mut Scene, what: Happening) {
-        let origin = Some(Origin { run: scene.run, record: scene.record, part: scene.part });
-        scene.part += 1;
-        let turn_id = self.turn.as_ref().map(|turn| turn.id().clone());
-        self.outputs.push_back(Output::Happened { at: scene.at, turn_id, origin, what });
-    }
-
     /// Passes on what the outbox and the turn ask for.
     fn pass_on(&mut self, now: Timestamp) {
         while let Some(output) = self.outbox.poll() {
             match output {
-                outbox::Output::Keep(line) => {
-                    let unheard = match &line {
-                        outbox::Line::Settled { id, fate } => Some((id.clone(), fate.clone())),
-                        outbox::Line::Accepted { .. } => None,
-                    };
-                    self.outputs.push_back(Output::Keep(line));
-                    self.outputs.push_back(Output::Changed);
-                    if let Some((id, fate)) = unheard {
-                        self.unheard(now, &id, &fate);
-                    }
-                }
+                outbox::Output::Keep(line) => self.keep(line),
                 outbox::Output::Tell(id, tell) => self.outputs.push_back(Output::Tell(id, tell)),
                 outbox::Output::Stalled(id) => {
                     let text = format!("the agent has not taken {id} for {} seconds", outbox::STALL / 1000);
@@ -731,6 +364,10 @@ impl Agent {
         self.pass_on(now);
         if self.restoring {
             return;
+        }
+        if self.knows_what_was_told() {
+            self.withdraw_stopped(now);
+            self.pass_on(now);
         }
         let waiting = self.outbox.waiting().next().is_some();
         let archived = self.about.archived_at.is_some();
@@ -768,7 +405,7 @@ impl Agent {
 
     /// Lets an idle process go when its time has come.
     fn let_go(&mut self, now: Timestamp) {
-        let idle = self.is_quiet() && self.outbox.waiting().next().is_none();
+        let idle = self.is_idle() && self.outbox.waiting().next().is_none();
         let leave = self.dismissed || self.about.archived_at.is_some();
         let Process::Live { run, pid, attached: true, idle_until } = &mut self.process else { return };
         if !idle {
@@ -810,6 +447,8 @@ impl Machine for Agent {
                 }
             }
             Input::Restored => {
+                // What comes after the journals that could be read comes now.
+                self.remember_unheard(Position { run: i64::MAX, record: i64::MAX });
                 self.restoring = false;
                 self.outputs.push_back(Output::Changed);
             }
@@ -859,60 +498,6 @@ impl Agent {
     }
 }
 
-/// The record that is being heard.
-struct Scene {
-    run: i64,
-    record: i64,
-    part: i64,
-    at: Timestamp,
-}
-
-impl Scene {
-    fn unsolicited_turn(&self) -> TurnId {
-        TurnId(format!("u{}.{}", self.run, self.record))
-    }
-}
-
 fn turn_of(prompt: &PromptId) -> TurnId {
     TurnId(prompt.as_str().to_owned())
-}
-
-/// Returns the end of a prompt that no process heard.
-fn unheard_end(prompt: &PromptId, fate: &outbox::Fate, at: Timestamp) -> Option<TurnEnd> {
-    let (outcome, reason) = match fate {
-        outbox::Fate::Withdrawn => (Outcome::Interrupted, "it was withdrawn before the agent was told".to_owned()),
-        outbox::Fate::Failed(reason) => (Outcome::Error, reason.clone()),
-        outbox::Fate::Delivered | outbox::Fate::Interrupted => return None,
-    };
-    Some(TurnEnd {
-        turn_id: turn_of(prompt),
-        prompt_id: Some(prompt.clone()),
-        outcome,
-        reason: Some(reason),
-        message: None,
-        usage: Usage::default(),
-        ended_at: at,
-    })
-}
-
-/// Says how a process ended in the middle of a turn.
-fn describe(exit: &Exit) -> String {
-    match (&exit.reason, &exit.signal, exit.code) {
-        (Some(reason), _, _) => reason.clone(),
-        (None, Some(signal), _) => format!("its process was ended by signal {signal}"),
-        (None, None, Some(code)) => format!("its process ended by itself with exit code {code}"),
-        (None, None, None) => "its process is gone".to_owned(),
-    }
-}
-
-/// Keeps the last 4 KiB.
-fn shortened(mut text: String) -> String {
-    if text.len() > SHOWN_MESSAGE {
-        let mut cut = text.len() - SHOWN_MESSAGE;
-        while !text.is_char_boundary(cut) {
-            cut += 1;
-        }
-        text.drain(..cut);
-    }
-    text
 }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::Machine;
+use crate::item::Origin;
 use crate::model::Timestamp;
 use crate::provider::{Tell, TellId};
 
@@ -42,7 +43,18 @@ enum State {
     /// In the journal as told; reported as stalled once `stalls` has passed.
     Told { stalls: Option<Timestamp> },
     /// Nothing more is to be done.
-    Settled(Fate),
+    Settled(Settled),
+}
+
+/// How a tell came to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// What became of it.
+    pub fate: Fate,
+    /// When.
+    pub at: Timestamp,
+    /// Under which origin the timeline says so, where no record of a journal does.
+    pub origin: Option<Origin>,
 }
 
 /// What became of a tell.
@@ -79,8 +91,13 @@ pub enum Line {
     Settled {
         /// Its id.
         id: TellId,
+        /// When it was settled, in milliseconds since the epoch.
+        at: i64,
         /// What became of it.
         fate: Fate,
+        /// Under which origin the timeline says so, where no record of a journal does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        origin: Option<Origin>,
     },
 }
 
@@ -104,8 +121,8 @@ pub enum Input {
     Told(TellId),
     /// The agent has taken this.
     Delivered(TellId),
-    /// The prompts that wait shall not be told.
-    Withdraw,
+    /// This shall not be told, unless it is handed over already.
+    Withdraw(TellId),
     /// This cannot be told, for this reason.
     Fail(TellId, String),
     /// The process has ended.
@@ -148,9 +165,9 @@ impl Outbox {
                     outbox.insert(Kept { id, at: Timestamp(at), tell, state: State::Waiting }, first);
                 }
                 Line::Accepted { .. } => {}
-                Line::Settled { id, fate } => {
+                Line::Settled { id, at, fate, origin } => {
                     if let Some(kept) = outbox.find_mut(&id) {
-                        kept.state = State::Settled(fate);
+                        kept.state = State::Settled(Settled { fate, at: Timestamp(at), origin });
                     }
                 }
             }
@@ -170,15 +187,6 @@ impl Outbox {
         self.find(id).map(|kept| kept.at)
     }
 
-    /// Returns what became of `id`; none while something is to be done about it, or when there is no such tell.
-    #[must_use]
-    pub fn fate(&self, id: &TellId) -> Option<&Fate> {
-        match &self.find(id)?.state {
-            State::Settled(fate) => Some(fate),
-            State::Waiting | State::Handed | State::Told { .. } => None,
-        }
-    }
-
     /// Returns the prompts that are not told, in the order in which they will be.
     pub fn waiting(&self) -> impl Iterator<Item = &TellId> {
         self.tells
@@ -187,10 +195,23 @@ impl Outbox {
             .map(|kept| &kept.id)
     }
 
-    /// Returns everything that was settled, with its fate.
-    pub fn settled(&self) -> impl Iterator<Item = (&TellId, &Tell, &Fate)> {
+    /// Returns the prompt that is handed over and not in the journal yet.
+    #[must_use]
+    pub fn on_its_way(&self) -> Option<&TellId> {
+        let handed = |kept: &&Kept| kept.state == State::Handed && matches!(kept.tell, Tell::Prompt(_));
+        self.tells.iter().find(handed).map(|kept| &kept.id)
+    }
+
+    /// Returns whether something was told that the agent has not taken.
+    #[must_use]
+    pub fn has_untaken(&self) -> bool {
+        self.tells.iter().any(|kept| matches!(kept.state, State::Told { .. }))
+    }
+
+    /// Returns everything that was settled.
+    pub fn settled(&self) -> impl Iterator<Item = (&TellId, &Settled)> {
         self.tells.iter().filter_map(|kept| match &kept.state {
-            State::Settled(fate) => Some((&kept.id, &kept.tell, fate)),
+            State::Settled(settled) => Some((&kept.id, settled)),
             State::Waiting | State::Handed | State::Told { .. } => None,
         })
     }
@@ -249,8 +270,7 @@ impl Outbox {
     }
 
     fn hand_over_prompt(&mut self) {
-        let handed = |kept: &Kept| kept.state == State::Handed && matches!(kept.tell, Tell::Prompt(_));
-        if !self.attached || self.tells.iter().any(handed) {
+        if !self.attached || self.on_its_way().is_some() {
             return;
         }
         let next =
@@ -261,22 +281,19 @@ impl Outbox {
         }
     }
 
-    fn settle(&mut self, id: &TellId, fate: Fate) -> Result<(), Refusal> {
-        let Some(kept) = self.find_mut(id) else { return Err(Refusal::Unknown(id.clone())) };
-        if !matches!(kept.state, State::Settled(_)) {
-            kept.state = State::Settled(fate.clone());
-            self.outputs.push_back(Output::Keep(Line::Settled { id: id.clone(), fate }));
-        }
-        Ok(())
-    }
-
-    fn settle_all(&mut self, fate: Fate, which: impl Fn(&Kept) -> bool) {
+    /// Settles those that are not settled and of which this holds.
+    fn settle(&mut self, now: Timestamp, fate: &Fate, which: impl Fn(&Kept) -> bool) {
         for kept in &mut self.tells {
             if !matches!(kept.state, State::Settled(_)) && which(kept) {
-                kept.state = State::Settled(fate.clone());
-                self.outputs.push_back(Output::Keep(Line::Settled { id: kept.id.clone(), fate: fate.clone() }));
+                kept.state = State::Settled(Settled { fate: fate.clone(), at: now, origin: None });
+                let line = Line::Settled { id: kept.id.clone(), at: now.0, fate: fate.clone(), origin: None };
+                self.outputs.push_back(Output::Keep(line));
             }
         }
+    }
+
+    fn known(&self, id: &TellId) -> Result<(), Refusal> {
+        self.find(id).map(|_| ()).ok_or_else(|| Refusal::Unknown(id.clone()))
     }
 }
 
@@ -305,11 +322,18 @@ impl Machine for Outbox {
                     kept.state = State::Told { stalls: Some(now.plus(STALL)) };
                 }
             }
-            Input::Delivered(id) => self.settle(&id, Fate::Delivered)?,
-            Input::Fail(id, reason) => self.settle(&id, Fate::Failed(reason))?,
-            Input::Withdraw => self.settle_all(Fate::Withdrawn, |kept| {
-                matches!(kept.tell, Tell::Prompt(_)) && kept.state == State::Waiting
-            }),
+            Input::Delivered(id) => {
+                self.known(&id)?;
+                self.settle(now, &Fate::Delivered, |kept| kept.id == id);
+            }
+            Input::Fail(id, reason) => {
+                self.known(&id)?;
+                self.settle(now, &Fate::Failed(reason), |kept| kept.id == id);
+            }
+            Input::Withdraw(id) => {
+                self.known(&id)?;
+                self.settle(now, &Fate::Withdrawn, |kept| kept.id == id && kept.state == State::Waiting);
+            }
             Input::Lost => {
                 self.attached = false;
                 // A prompt that was only handed over is not in the journal: the shim never took it.
@@ -318,7 +342,7 @@ impl Machine for Outbox {
                         kept.state = State::Waiting;
                     }
                 }
-                self.settle_all(Fate::Interrupted, |kept| {
+                self.settle(now, &Fate::Interrupted, |kept| {
                     !matches!(kept.tell, Tell::Prompt(_)) || matches!(kept.state, State::Told { .. })
                 });
             }

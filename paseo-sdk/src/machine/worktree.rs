@@ -17,7 +17,7 @@ use crate::error::ApiError;
 use crate::model::Timestamp;
 
 /// The worktrees of one repository.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Repository {
     queue: VecDeque<Errand>,
     work: Option<Work>,
@@ -69,13 +69,13 @@ impl Machine for Repository {
 }
 
 /// A request that waits.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Errand {
     ticket: Ticket,
     what: What,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum What {
     Create(Want),
     RollBack(String),
@@ -83,14 +83,14 @@ enum What {
 }
 
 /// The request that is being carried out.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Work {
     ticket: Ticket,
     cancelled: bool,
     state: State,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum State {
     /// Marks are being looked for; after that comes the wish, unless it is only about tidying.
     Listing(Option<Want>),

@@ -107,6 +107,8 @@ pub struct Progress {
     pub usage: Usage,
     /// The newest prompts that came to an end.
     pub finished: VecDeque<Finished>,
+    /// How many prompts came to an end that no process heard.
+    pub unheard: i64,
     /// When the newest record was written.
     pub updated_at: Timestamp,
 }

@@ -1,16 +1,8 @@
 //! When a wait for an agent is over.
 
+use super::View;
 use crate::catalogue::{AgentOutcome, WaitUntil};
-use crate::model::{Agent, Outcome, PromptId, Status, TurnEnd, WaitOutcome};
-
-/// An agent as waiters see it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct View {
-    /// What everybody sees.
-    pub agent: Agent,
-    /// How the newest prompts ended, the oldest first.
-    pub finished: Vec<TurnEnd>,
-}
+use crate::model::{Agent, Outcome, PromptId, Status, WaitOutcome};
 
 /// Returns the answer of a wait for `prompt`, or for all work when there is none; nothing while it goes on.
 #[must_use]

@@ -1,0 +1,149 @@
+//! What clients want of an agent.
+
+use std::collections::BTreeMap;
+
+use super::{Agent, Refusal, interrupt_tell, memory, prompt_tell, told_prompt, turn_of};
+use crate::catalogue::WhenBusy;
+use crate::machine::{Machine, outbox, turn};
+use crate::model::{Decision, Prompt, PromptId, RequestId, Timestamp, TurnId};
+use crate::provider::Tell;
+
+impl Agent {
+    pub(super) fn prompt(
+        &mut self,
+        now: Timestamp,
+        id: PromptId,
+        prompt: Prompt,
+        when_busy: WhenBusy,
+    ) -> Result<(), Refusal> {
+        if let Some(finished) =
+            self.progress.finished.iter().find(|finished| finished.end.prompt_id.as_ref() == Some(&id))
+        {
+            return match finished.digest == memory::digest(&prompt) {
+                true => Ok(()),
+                false => Err(Refusal::Conflict(id)),
+            };
+        }
+        if !prompt.images.is_empty() && !self.traits.images {
+            return Err(Refusal::Unsupported("take pictures"));
+        }
+        if when_busy == WhenBusy::Steer && !self.traits.steers {
+            return Err(Refusal::Unsupported("take a prompt into a running turn"));
+        }
+        let first = when_busy == WhenBusy::Interrupt;
+        let tell_id = prompt_tell(&id);
+        let accept = outbox::Input::Accept { id: tell_id.clone(), tell: Tell::Prompt(prompt), first };
+        self.outbox.handle(now, accept).map_err(|refusal| match refusal {
+            outbox::Refusal::Conflict(_) | outbox::Refusal::Unknown(_) => Refusal::Conflict(id),
+            outbox::Refusal::Full => Refusal::Full,
+        })?;
+        if !self.outbox.waiting().any(|waiting| *waiting == tell_id) {
+            return Ok(());
+        }
+        // So it is too when the daemon died in the middle of this, and the prompt is given again.
+        self.dismissed = false;
+        if self.about.archived_at.take().is_some() {
+            self.touch(now);
+            self.save();
+        }
+        let next = self.outbox.on_its_way().is_some_and(|next| *next != tell_id);
+        if first && (self.turn.is_some() || next) {
+            self.interrupt(now);
+        }
+        Ok(())
+    }
+
+    pub(super) fn answer(&mut self, now: Timestamp, request_id: RequestId, decision: Decision) -> Result<(), Refusal> {
+        let id = self.answer_tell(&request_id);
+        let tell = Tell::Answer { request_id: request_id.clone(), decision: decision.clone() };
+        match (self.outbox.tell(&id), self.asks.get(&request_id)) {
+            (Some(told), _) if *told == tell => return Ok(()),
+            (Some(_), _) => return Err(Refusal::AlreadyAnswered(request_id)),
+            (None, None) => return Err(Refusal::NoSuchRequest(request_id)),
+            (None, Some(ask)) => {
+                if let Some(option) = decision.option_id
+                    && !ask.options.iter().any(|offered| offered.option_id == option)
+                {
+                    return Err(Refusal::NoSuchOption { request: request_id, option });
+                }
+            }
+        }
+        let accepted = self.outbox.handle(now, outbox::Input::Accept { id, tell, first: false });
+        accepted.expect("an answer is not in the outbox, and is no prompt that could be one too many");
+        if decision.interrupt {
+            self.interrupt(now);
+        }
+        Ok(())
+    }
+
+    /// Tells the turn that runs, or the prompt that is on its way, to stop.
+    fn interrupt(&mut self, now: Timestamp) {
+        let turn = match &mut self.turn {
+            Some(turn) => {
+                // A turn that is held here has not ended, so it takes this.
+                let _ = turn.handle(now, turn::Input::Interrupt);
+                Some(turn.id().clone())
+            }
+            None => self.outbox.on_its_way().and_then(told_prompt).map(|prompt| turn_of(&prompt)),
+        };
+        if let Some(turn) = turn {
+            self.tell_to_stop(now, &turn);
+        }
+    }
+
+    fn tell_to_stop(&mut self, now: Timestamp, turn: &TurnId) {
+        let accept = outbox::Input::Accept { id: interrupt_tell(turn), tell: Tell::Interrupt {}, first: false };
+        // An interrupt is the same each time, so this is refused only when the file of the outbox was tampered with.
+        let _ = self.outbox.handle(now, accept);
+    }
+
+    pub(super) fn cancel(&mut self, now: Timestamp) {
+        self.interrupt(now);
+        // Those that the process may have been told already are withdrawn when it is known that it was not.
+        let waiting: Vec<_> = self.outbox.waiting().filter_map(told_prompt).collect();
+        for prompt in waiting {
+            match self.knows_what_was_told() {
+                true => self.withdraw(now, &prompt),
+                false => self.tell_to_stop(now, &turn_of(&prompt)),
+            }
+        }
+    }
+
+    fn withdraw(&mut self, now: Timestamp, prompt: &PromptId) {
+        self.outbox.handle(now, outbox::Input::Withdraw(prompt_tell(prompt))).expect("a prompt that waits is known");
+    }
+
+    /// Withdraws the prompts that somebody stopped before any process was told of them.
+    pub(super) fn withdraw_stopped(&mut self, now: Timestamp) {
+        let stopped = |prompt: &PromptId| self.outbox.tell(&interrupt_tell(&turn_of(prompt))).is_some();
+        let stopped: Vec<_> = self.outbox.waiting().filter_map(told_prompt).filter(stopped).collect();
+        for prompt in stopped {
+            self.withdraw(now, &prompt);
+        }
+    }
+
+    pub(super) fn archive(&mut self, now: Timestamp) {
+        if self.about.archived_at.is_none() {
+            self.cancel(now);
+            // An archived agent starts nothing, so that nothing may wait once this is saved.
+            self.pass_on(now);
+            self.about.archived_at = Some(now);
+            self.touch(now);
+            self.save();
+        }
+    }
+
+    pub(super) fn update(&mut self, now: Timestamp, title: Option<String>, labels: BTreeMap<String, String>) {
+        if let Some(title) = title {
+            self.about.title = title;
+        }
+        for (label, value) in labels {
+            match value.is_empty() {
+                true => self.about.labels.remove(&label),
+                false => self.about.labels.insert(label, value),
+            };
+        }
+        self.touch(now);
+        self.save();
+    }
+}

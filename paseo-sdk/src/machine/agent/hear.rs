@@ -1,0 +1,250 @@
+//! What the journal of an agent says about it.
+
+use super::{
+    Agent, Fact, Heard, Output, Position, Process, SHOWN_MESSAGE, interrupt_tell, prompt_tell, told_prompt, turn_of,
+};
+use crate::item::{Content, Happening, Item, Origin};
+use crate::machine::turn::{self, Turn};
+use crate::machine::{Machine, outbox};
+use crate::model::{ItemId, Outcome, Permission, PromptId, Timestamp, TurnEnd, TurnId, Usage};
+use crate::provider::{Ask, Ending, Event, Exit, Tell, TellId};
+
+impl Agent {
+    pub(super) fn hear(&mut self, heard: Heard) {
+        let position = Position { run: heard.run, record: heard.record };
+        if let Some(Fact::Launched { pid }) = heard.fact {
+            self.process = Process::Live { run: heard.run, pid, attached: false, idle_until: None };
+            self.outputs.push_back(Output::Changed);
+        }
+        if position <= self.progress.applied {
+            // Known already, but for the process: that is not remembered, it is there or it is not.
+            if let Some(Fact::Exited(_)) = heard.fact {
+                self.process = Process::Gone;
+            }
+            return;
+        }
+        self.progress.run = heard.run;
+        let mut scene = Scene { run: heard.run, record: heard.record, part: 0, at: heard.at };
+        if let Some(Fact::Told(id)) = &heard.fact {
+            self.told(&mut scene, id);
+        }
+        for event in heard.events {
+            self.take(&mut scene, event);
+        }
+        if let Some(Fact::Exited(exit)) = heard.fact {
+            self.exited(&mut scene, exit);
+        }
+        self.progress.applied = position;
+        self.progress.updated_at = self.progress.updated_at.max(heard.at);
+        if self.restoring {
+            self.remember_unheard(position);
+        }
+    }
+
+    fn told(&mut self, scene: &mut Scene, id: &TellId) {
+        if self.outbox.handle(scene.at, outbox::Input::Told(id.clone())).is_err() {
+            // A session's own saying, which no outbox holds.
+            return;
+        }
+        match self.outbox.tell(id) {
+            Some(Tell::Prompt(prompt)) => {
+                let (text, images) = (prompt.text.clone(), i64::try_from(prompt.images.len()).unwrap_or(i64::MAX));
+                let Some(prompt_id) = told_prompt(id) else { return };
+                match &self.turn {
+                    None => self.start_turn(scene, turn_of(&prompt_id), Some(prompt_id.clone())),
+                    Some(turn) if turn.prompt() == Some(&prompt_id) => {}
+                    Some(_) => self.behind.push_back(prompt_id.clone()),
+                }
+                let item_id = ItemId(format!("prompt.{prompt_id}"));
+                let item = Item { item_id, parent_id: None, content: Content::UserMessage { text, images } };
+                self.happen(scene, Happening::ItemClosed { item });
+            }
+            Some(Tell::Interrupt {}) => {
+                if let Some(turn) = self.turn.as_mut().filter(|turn| interrupt_tell(turn.id()) == *id) {
+                    let _ = turn.handle(scene.at, turn::Input::Interrupt);
+                }
+            }
+            Some(Tell::Answer { .. }) | None => {}
+        }
+    }
+
+    fn take(&mut self, scene: &mut Scene, event: Event) {
+        match event {
+            Event::Resumable(session) => self.progress.resume = Some(session),
+            Event::Delivered(id) => {
+                // An acknowledgement of something that is no longer remembered says nothing new.
+                let _ = self.outbox.handle(scene.at, outbox::Input::Delivered(id));
+            }
+            Event::TurnStarted(tell) => self.turn_started(scene, tell.as_ref().and_then(told_prompt)),
+            Event::Opened(item) => self.happen(scene, Happening::ItemOpened { item }),
+            Event::Wrote { item_id, text } => self.outputs.push_back(Output::Wrote { item_id, text }),
+            Event::Closed(item) => self.happen(scene, Happening::ItemClosed { item }),
+            Event::Asked(ask) => self.asked(scene, ask),
+            Event::Withdrawn(request) => {
+                self.asks.remove(&request);
+                self.outputs.push_back(Output::Changed);
+            }
+            Event::Notice(text) => self.happen(scene, Happening::Notice { text }),
+            Event::Failed(text) => self.happen(scene, Happening::Error { text }),
+            Event::TurnEnded(ending) => {
+                self.taken(scene);
+                self.end_turn(scene, ending);
+            }
+        }
+    }
+
+    fn turn_started(&mut self, scene: &mut Scene, prompt: Option<PromptId>) {
+        let running = self.turn.as_ref().map(|turn| turn.prompt().cloned());
+        match (running, prompt) {
+            (None, prompt) => {
+                let turn = prompt.as_ref().map_or_else(|| scene.unsolicited_turn(), turn_of);
+                self.start_turn(scene, turn, prompt);
+                self.begun = true;
+            }
+            (Some(Some(running)), Some(prompt)) if running == prompt => self.begun = true,
+            // It waits with the others until the one that runs has ended.
+            (Some(Some(_)), Some(_)) | (Some(None), None) => {}
+            // It was told its prompt, but before that it does something else.
+            (Some(Some(_)), None) if !self.begun => {
+                self.displaced = self.turn.take();
+                self.start_turn(scene, scene.unsolicited_turn(), None);
+            }
+            (Some(Some(_)), None) => {}
+            // There is one turn at a time, so the one that nobody asked for is over.
+            (Some(None), Some(prompt)) => {
+                if self.displaced.as_ref().is_none_or(|turn| turn.prompt() != Some(&prompt)) {
+                    self.behind.retain(|behind| *behind != prompt);
+                    self.behind.push_front(prompt);
+                }
+                let outcome = Outcome::Completed;
+                self.end_turn(scene, Ending { outcome, reason: None, message: None, usage: Usage::default() });
+                self.begun = true;
+            }
+        }
+    }
+
+    /// A turn that has ended was taken, and so was what told it to stop, whether or not the provider said so.
+    fn taken(&mut self, scene: &Scene) {
+        let Some(turn) = &self.turn else { return };
+        let stop = interrupt_tell(turn.id());
+        for id in turn.prompt().map(prompt_tell).into_iter().chain([stop]) {
+            let _ = self.outbox.handle(scene.at, outbox::Input::Delivered(id));
+        }
+    }
+
+    fn asked(&mut self, scene: &mut Scene, ask: Ask) {
+        if self.turn.is_none() {
+            let turn = scene.unsolicited_turn();
+            self.start_turn(scene, turn, None);
+        }
+        let Ask { request_id, kind, title, description, input, options } = ask;
+        let permission = Permission {
+            request_id: request_id.clone(),
+            agent_id: self.about.agent_id.clone(),
+            kind,
+            title,
+            description,
+            input,
+            options,
+            asked_at: scene.at,
+        };
+        self.asks.insert(request_id, permission);
+        self.outputs.push_back(Output::Changed);
+    }
+
+    fn start_turn(&mut self, scene: &mut Scene, id: TurnId, prompt: Option<PromptId>) {
+        self.turn = Some(Turn::new(id, prompt.clone(), scene.at));
+        self.begun = false;
+        self.happen(scene, Happening::TurnStarted { prompt_id: prompt });
+        self.outputs.push_back(Output::Changed);
+    }
+
+    fn end_turn(&mut self, scene: &mut Scene, ending: Ending) {
+        let Some(turn) = &mut self.turn else { return };
+        let _ = turn.handle(scene.at, turn::Input::Ended);
+        let Ending { outcome, reason, message, usage } = ending;
+        let end = TurnEnd {
+            turn_id: turn.id().clone(),
+            prompt_id: turn.prompt().cloned(),
+            outcome,
+            reason: reason.clone(),
+            message: message.map(shortened),
+            usage,
+            ended_at: scene.at,
+        };
+        self.happen(scene, Happening::TurnEnded { outcome, reason, usage });
+        self.progress.usage += usage;
+        if end.message.is_some() {
+            self.progress.last_message.clone_from(&end.message);
+        }
+        self.finish(end);
+        self.outputs.push_back(Output::Changed);
+        self.begun = false;
+        self.turn = self.displaced.take();
+        if self.turn.is_none()
+            && let Some(prompt) = self.behind.pop_front()
+        {
+            self.start_turn(scene, turn_of(&prompt), Some(prompt));
+        }
+    }
+
+    fn exited(&mut self, scene: &mut Scene, exit: Exit) {
+        while let Some(turn) = &self.turn {
+            // Not whether it is stopping: a stop that was accepted and never told would be forgotten by a restart.
+            let stopped = self.outbox.tell(&interrupt_tell(turn.id())).is_some();
+            let outcome = match (stopped, &exit) {
+                (false, Exit { code: Some(_), reason: None, .. }) => Outcome::Error,
+                _ => Outcome::Interrupted,
+            };
+            let reason = Some(describe(&exit));
+            self.end_turn(scene, Ending { outcome, reason, message: None, usage: Usage::default() });
+        }
+        self.asks.clear();
+        self.outbox.handle(scene.at, outbox::Input::Lost).expect("a loss is never refused");
+        self.process = Process::Gone;
+        self.outputs.push_back(Output::Changed);
+    }
+
+    fn happen(&mut self, scene: &mut Scene, what: Happening) {
+        let origin = Some(Origin { run: scene.run, record: scene.record, part: scene.part });
+        scene.part += 1;
+        let turn_id = self.turn.as_ref().map(|turn| turn.id().clone());
+        self.outputs.push_back(Output::Happened { at: scene.at, turn_id, origin, what });
+    }
+}
+
+/// The record that is being heard.
+struct Scene {
+    run: i64,
+    record: i64,
+    part: i64,
+    at: Timestamp,
+}
+
+impl Scene {
+    fn unsolicited_turn(&self) -> TurnId {
+        TurnId(format!("u{}.{}", self.run, self.record))
+    }
+}
+
+/// Says how a process ended in the middle of a turn.
+fn describe(exit: &Exit) -> String {
+    match (&exit.reason, &exit.signal, exit.code) {
+        (Some(reason), _, _) => reason.clone(),
+        (None, Some(signal), _) => format!("its process was ended by signal {signal}"),
+        (None, None, Some(code)) => format!("its process ended by itself with exit code {code}"),
+        (None, None, None) => "its process is gone".to_owned(),
+    }
+}
+
+/// Keeps the last 4 KiB.
+fn shortened(mut text: String) -> String {
+    if text.len() > SHOWN_MESSAGE {
+        let mut cut = text.len() - SHOWN_MESSAGE;
+        while !text.is_char_boundary(cut) {
+            cut += 1;
+        }
+        text.drain(..cut);
+    }
+    text
+}

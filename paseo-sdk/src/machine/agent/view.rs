@@ -1,0 +1,82 @@
+//! What everybody sees of an agent.
+
+use super::{Agent, Process, told_prompt};
+use crate::model::{self, Outcome, Permission, Status, TurnEnd};
+
+/// An agent as waiters see it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct View {
+    /// What everybody sees.
+    pub agent: model::Agent,
+    /// How the newest prompts ended, the oldest first.
+    pub finished: Vec<TurnEnd>,
+}
+
+impl Agent {
+    /// Returns what watchers see.
+    #[must_use]
+    pub fn view(&self, last_seq: i64) -> View {
+        let about = &self.about;
+        let status = self.status();
+        let last_turn = self.progress.last_turn.clone();
+        let reason = match status {
+            Status::Error | Status::Interrupted => last_turn.as_ref().and_then(|end| end.reason.clone()),
+            Status::Starting | Status::Idle | Status::Running | Status::Waiting | Status::Archived => None,
+        };
+        let agent = model::Agent {
+            agent_id: about.agent_id.clone(),
+            title: about.title.clone(),
+            provider: about.provider.clone(),
+            mode: about.mode.clone(),
+            cwd: about.cwd.clone(),
+            worktree: about.worktree.clone(),
+            labels: about.labels.clone(),
+            parent: about.parent.clone(),
+            status,
+            reason,
+            turn: self.turn.as_ref().map(|turn| model::Turn {
+                turn_id: turn.id().clone(),
+                prompt_id: turn.prompt().cloned(),
+                started_at: turn.started_at(),
+            }),
+            last_turn,
+            last_message: self.progress.last_message.clone(),
+            queued: self.outbox.waiting().filter_map(told_prompt).collect(),
+            permissions: self.open_asks().cloned().collect(),
+            usage: self.progress.usage,
+            pid: match self.process {
+                Process::Live { pid, .. } | Process::Leaving { pid, .. } => Some(pid),
+                Process::Gone | Process::Starting { .. } => None,
+            },
+            last_seq,
+            created_at: about.created_at,
+            updated_at: self.progress.updated_at.max(about.updated_at),
+            archived_at: about.archived_at,
+        };
+        View { agent, finished: self.progress.finished.iter().map(|finished| finished.end.clone()).collect() }
+    }
+
+    fn status(&self) -> Status {
+        let queued = self.outbox.waiting().next().is_some();
+        if self.about.archived_at.is_some() {
+            Status::Archived
+        } else if self.open_asks().next().is_some() {
+            Status::Waiting
+        } else if self.turn.is_some() || queued && matches!(self.process, Process::Live { .. }) {
+            Status::Running
+        } else if queued || matches!(self.process, Process::Starting { .. }) {
+            Status::Starting
+        } else {
+            match self.progress.last_turn.as_ref().map(|end| end.outcome) {
+                Some(Outcome::Interrupted) => Status::Interrupted,
+                Some(Outcome::Error) => Status::Error,
+                Some(Outcome::Completed | Outcome::Limit) | None => Status::Idle,
+            }
+        }
+    }
+
+    /// Returns the questions that nobody has answered.
+    pub(super) fn open_asks(&self) -> impl Iterator<Item = &Permission> {
+        self.asks.values().filter(|ask| self.outbox.tell(&self.answer_tell(&ask.request_id)).is_none())
+    }
+}

@@ -1,0 +1,298 @@
+//! A restart costs nothing: whatever happens to an agent, and whenever the daemon dies, everything comes to the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use paseo_sdk::catalogue::WhenBusy;
+use paseo_sdk::item::{Happening, Origin};
+use paseo_sdk::machine::Machine;
+use paseo_sdk::machine::agent::{Agent, Fact, Heard, Input, Memory, Output, Progress, prompt_tell};
+use paseo_sdk::machine::outbox;
+use paseo_sdk::model::{Behavior, Decision, Mode, PromptId, Status};
+use paseo_sdk::provider::{Step, What};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::program::Kind;
+use super::world::{Died, World, about, prompt};
+
+/// One thing that happens, as two numbers: what, and how.
+type Moment = (u8, u8);
+
+/// How many kinds of moments there are.
+const KINDS: u8 = 24;
+
+#[test]
+fn a_restart_costs_an_agent_of_the_shell_nothing() {
+    check(Kind::Shell, 700);
+}
+
+#[test]
+fn a_restart_costs_an_agent_that_does_what_it_likes_nothing() {
+    check(Kind::Talk, 1_000);
+}
+
+fn check(kind: Kind, cases: u32) {
+    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(config, |(moments in vec(any::<Moment>(), 0..150).prop_map(Moments))| live(kind, &moments.0));
+}
+
+/// Moments, shown on one line.
+struct Moments(Vec<Moment>);
+
+impl fmt::Debug for Moments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "&{:?}", self.0.iter().map(|(what, how)| (what % KINDS, how)).collect::<Vec<_>>())
+    }
+}
+
+fn live(kind: Kind, moments: &[Moment]) {
+    let mode = if moments.len() % 3 == 0 { Mode::FullAccess } else { Mode::Default };
+    let mut life = Life::new(kind, mode);
+    for moment in moments {
+        life.go_on(*moment);
+        life.look();
+    }
+    life.come_to_rest();
+    life.judge();
+}
+
+/// A life of an agent, and what its clients were promised.
+struct Life {
+    kind: Kind,
+    mode: Mode,
+    world: World,
+    /// Prompts whose acceptance was answered, with their text.
+    accepted: BTreeMap<PromptId, String>,
+    /// Prompts that may not be told any more.
+    withdrawn: BTreeSet<PromptId>,
+    /// What a client asked for when the daemon died: it asks again.
+    unanswered: Option<Input>,
+}
+
+impl Life {
+    fn new(kind: Kind, mode: Mode) -> Life {
+        let world = World::new(kind, mode.clone());
+        Life { kind, mode, world, accepted: BTreeMap::new(), withdrawn: BTreeSet::new(), unanswered: None }
+    }
+
+    /// Lets one thing happen. A daemon that dies of it is started again later.
+    fn go_on(&mut self, (what, how): Moment) {
+        self.world.now = self.world.now.plus(7);
+        self.world.luck = how;
+        let what = what % KINDS;
+        if what < 14 && self.wake().is_err() {
+            return;
+        }
+        let run = self.world.runs.last_key_value().map_or(0, |(run, _)| *run);
+        let _: Result<(), Died> = match what {
+            0..=2 => self.ask(self.some_prompt(how)),
+            3 => self.ask_about_permission(how),
+            4 => match how % 6 {
+                0 | 1 => self.ask(Input::Cancel),
+                2 => self.ask(Input::Archive),
+                3 => self.ask(Input::Dismiss),
+                _ => self.ask(Input::Update { title: Some(format!("t{how}")), labels: BTreeMap::new() }),
+            },
+            5..=10 => match self.world.launching() {
+                true => self.world.launched(how % 4 == 0, Some("no room").filter(|_| how % 5 == 0)),
+                false => self.world.hear().map(drop),
+            },
+            11 | 12 => self.world.pass(i64::from(how) * 500),
+            13 => {
+                self.world.fuse = Some(how % 12);
+                Ok(())
+            }
+            14..=16 => {
+                self.world.take(run);
+                Ok(())
+            }
+            17..=21 => {
+                self.world.act(|program| program.act(how));
+                Ok(())
+            }
+            22 if self.world.daemon.is_some() => {
+                self.world.die_launching(how % 2 == 0);
+                Ok(())
+            }
+            _ => {
+                if how % 4 == 0 {
+                    self.world.lose_shim();
+                }
+                Ok(())
+            }
+        };
+    }
+
+    fn wake(&mut self) -> Result<(), Died> {
+        if self.world.daemon.is_none() {
+            self.world.start()?;
+        }
+        match self.unanswered.clone() {
+            Some(input) => self.ask(input),
+            None => Ok(()),
+        }
+    }
+
+    fn some_prompt(&self, how: u8) -> Input {
+        let when_busy = if how % 4 == 0 { WhenBusy::Interrupt } else { WhenBusy::Queue };
+        // Now and then one that is known already.
+        let number = if how % 5 == 0 { usize::from(how % 3) } else { self.accepted.len() };
+        let text =
+            if self.kind == Kind::Talk && number % 7 == 5 { "unspeakable".to_owned() } else { format!("t{number}") };
+        Input::Prompt { id: format!("p{number}").parse().expect("this is an id"), prompt: prompt(&text), when_busy }
+    }
+
+    fn ask_about_permission(&mut self, how: u8) -> Result<(), Died> {
+        let Some(permission) = self.world.view().agent.permissions.first().cloned() else { return Ok(()) };
+        let decision = decision(if how % 3 == 0 { Behavior::Deny } else { Behavior::Allow }, how % 7 == 0);
+        self.ask(Input::Answer { request_id: permission.request_id, decision })
+    }
+
+    /// Asks for something, and notes what was promised.
+    fn ask(&mut self, input: Input) -> Result<(), Died> {
+        self.unanswered = Some(input.clone());
+        let answer = self.world.tell(input.clone())?;
+        self.unanswered = None;
+        match (input, answer) {
+            (Input::Prompt { id, prompt, .. }, Ok(())) => {
+                let known = self.accepted.insert(id, prompt.text.clone());
+                assert!(known.is_none_or(|known| known == prompt.text));
+            }
+            (Input::Cancel | Input::Archive | Input::Dismiss, Ok(())) => {
+                let (told, under_way) = (self.world.told(), self.world.under_way());
+                let reached = |id: &PromptId| told.contains(&prompt_tell(id)) || under_way.contains(&prompt_tell(id));
+                self.withdrawn.extend(self.accepted.keys().filter(|id| !reached(id)).cloned());
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// What must be so at any time.
+    fn look(&self) {
+        let Some(daemon) = &self.world.daemon else { return };
+        let view = self.world.view();
+        let status = view.agent.status;
+        if matches!(status, Status::Running | Status::Waiting) {
+            assert!(view.agent.pid.is_some(), "{status:?} without a process");
+        }
+        if status == Status::Starting {
+            assert!(daemon.agent.has_process(), "starting nothing");
+        }
+    }
+
+    /// Lets everything come to its end: every question is allowed, every turn ends, every process leaves.
+    fn come_to_rest(&mut self) {
+        self.world.fuse = None;
+        self.wake().expect("nothing kills it");
+        self.world.settle().expect("nothing kills it");
+        self.look_at_permissions();
+        for _ in 0..2_000 {
+            self.world.settle().expect("nothing kills it");
+            self.look();
+            if let Some(permission) = self.world.view().agent.permissions.first().cloned() {
+                let decision = decision(Behavior::Allow, false);
+                self.ask(Input::Answer { request_id: permission.request_id, decision }).expect("nothing kills it");
+                continue;
+            }
+            let before = self.world.runs.values().map(|run| run.journal.len()).sum::<usize>();
+            self.world.act(super::program::Program::finish);
+            self.world.settle().expect("nothing kills it");
+            let after = self.world.runs.values().map(|run| run.journal.len()).sum::<usize>();
+            if before == after {
+                let agent = &self.world.daemon.as_ref().expect("it lives").agent;
+                if agent.deadline().is_none() && !agent.has_process() {
+                    return;
+                }
+                self.world.pass(1_000_000).expect("nothing kills it");
+            }
+        }
+        panic!("it never comes to rest: {:?} {:#?}", self.world.asked, self.world.view());
+    }
+
+    /// A program that asks is heard, unless its question is answered already.
+    fn look_at_permissions(&self) {
+        let Some((number, run)) = self.world.runs.last_key_value().filter(|(_, run)| run.alive) else { return };
+        let view = self.world.view();
+        let shown: BTreeSet<_> = view.agent.permissions.iter().map(|ask| ask.request_id.to_string()).collect();
+        for asked in run.program.asking() {
+            let answer = format!("answer.{number}.{asked}");
+            let answered = self.world.disk.history.iter().any(|line| match line {
+                outbox::Line::Accepted { id, .. } => id.0 == answer,
+                outbox::Line::Settled { .. } => false,
+            });
+            assert!(answered || shown.contains(&asked), "{asked} is lost, only {shown:?} are shown");
+        }
+    }
+
+    fn judge(&self) {
+        let log = &self.world.disk.log;
+        for (entry, seq) in log.iter().zip(1..) {
+            assert_eq!(entry.seq, seq, "a gap in the timeline");
+        }
+        let origins: Vec<_> = log.iter().filter_map(|entry| entry.origin).collect();
+        assert!(origins.is_sorted_by(|one, next| one < next), "an entry is there twice: {origins:?}");
+        let told = self.world.told();
+        let finished = self.world.view().finished;
+        for id in self.accepted.keys() {
+            let story = || format!("{:#?}\n{:#?}\n{:?}", self.world.story(), self.world.disk.history, self.world.asked);
+            let times = told.iter().filter(|told| **told == prompt_tell(id)).count();
+            assert!(times <= 1, "{id} was told {times} times\n{}", story());
+            assert!(times == 0 || !self.withdrawn.contains(id), "{id} was withdrawn and told\n{}", story());
+            let ends = finished.iter().filter(|end| end.prompt_id.as_ref() == Some(id)).count();
+            assert_eq!(ends, 1, "ends of {id} that are remembered\n{}", story());
+            let of_turn =
+                log.iter().filter(|entry| entry.turn_id.as_ref().is_some_and(|turn| turn.as_str() == id.as_str()));
+            let (starts, ends) = of_turn.fold((0, 0), |(starts, ends), entry| match entry.what {
+                Happening::TurnStarted { .. } => (starts + 1, ends),
+                Happening::TurnEnded { .. } => (starts, ends + 1),
+                _ => (starts, ends),
+            });
+            assert_eq!((starts, ends), (1, 1), "starts and ends of {id} in the timeline\n{}", story());
+        }
+        let shown: Vec<_> = log.iter().filter_map(|entry| Some((entry.origin?, entry.what.clone()))).collect();
+        assert_eq!(shown, self.without_deaths(), "another timeline than without deaths");
+        assert_eq!(self.world.disk.outbox, Vec::new(), "something is left in the outbox");
+    }
+
+    /// The entries that the same journals and the same outbox give when they are read once.
+    fn without_deaths(&self) -> Vec<(Origin, Happening)> {
+        let memory = Memory { about: about(self.mode.clone()), progress: Progress::default() };
+        let spec = memory.about.spec();
+        let mut agent = Agent::restore(self.kind.traits(), memory, self.world.disk.history.clone());
+        let mut entries = Vec::new();
+        let mut collect = |agent: &mut Agent| {
+            while let Some(output) = agent.poll() {
+                if let Output::Happened { origin: Some(origin), what, .. } = output {
+                    entries.push((origin, what));
+                }
+            }
+        };
+        collect(&mut agent);
+        for (run, it) in &self.world.runs {
+            let mut session = self.kind.session(&spec);
+            for record in &it.journal {
+                let events = session.read(record).into_iter().filter_map(|step| match step {
+                    Step::Event(event) => Some(event),
+                    Step::Say(_) => None,
+                });
+                let fact = match &record.what {
+                    What::Launched { pid, .. } => Some(Fact::Launched { pid: *pid }),
+                    What::Told { id, .. } => Some(Fact::Told(id.clone())),
+                    What::Exited(exit) => Some(Fact::Exited(exit.clone())),
+                    _ => None,
+                };
+                let (at, record) = (record.time(), record.seq);
+                let heard = Heard { run: *run, record, at, fact, events: events.collect() };
+                agent.handle(at, Input::Heard(heard)).expect("a record is never refused");
+                collect(&mut agent);
+            }
+        }
+        entries
+    }
+}
+
+pub(crate) fn decision(behavior: Behavior, interrupt: bool) -> Decision {
+    Decision { behavior, option_id: None, message: None, updated_input: None, interrupt }
+}
