@@ -54,7 +54,7 @@ impl Conversation {
 
     /// Returns whether a call would be taken and be sent soon.
     pub(crate) fn has_room(&self) -> bool {
-        self.outbox.is_empty() && self.machine.calls() < CALLS
+        !self.machine.is_closed() && self.outbox.is_empty() && self.machine.calls() < CALLS
     }
 
     /// Makes a call; what comes of it, [`Conversation::next`] says.
@@ -110,8 +110,10 @@ impl Conversation {
                     return;
                 }
             }
-            // The writer ends with its last word.
+            // The writer ends with its last word. One who hangs up before the other side has said goodbye, too, may keep
+            // it from reading why.
             self.writer.closed().await;
+            while self.heard.recv().await.is_some_and(|input| input != Input::Gone) {}
         };
         let _ = timeout(FAREWELL, goodbye).await;
         self.tasks.shutdown().await;
