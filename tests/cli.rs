@@ -1,1 +1,9 @@
-//! Placeholder.
+//! The command line: what it prints, how it ends, and what it understands.
+
+mod arguments;
+mod help;
+mod render;
+mod scratch;
+mod terminal;
+mod transcript;
+mod whole;

@@ -16,7 +16,7 @@ use crate::table::clean;
 use crate::{place, prompt};
 
 /// `paseo ls`.
-pub(crate) async fn ls(ls: Ls, daemon: &Daemon, screen: &Screen, json: bool) -> Result<Exit, Failure> {
+pub(crate) async fn ls(ls: Ls, daemon: &Daemon, mut screen: Screen, json: bool) -> Result<Exit, Failure> {
     let roots = match ls.global {
         true => None,
         false => Some(place::together(&std::env::current_dir()?)),
@@ -44,6 +44,8 @@ pub(crate) async fn ls(ls: Ls, daemon: &Daemon, screen: &Screen, json: bool) -> 
         screen.json(&agents)?;
     } else if ls.quiet {
         screen.raw(&agents.iter().map(|agent| format!("{}\n", agent.agent_id)).collect::<String>())?;
+    } else if agents.is_empty() {
+        screen.note(if ls.global { "no agents" } else { "no agents here; `paseo ls -g` lists those everywhere" })?;
     } else {
         screen.raw(&render::agents(&screen.out, &agents))?;
     }
@@ -98,6 +100,9 @@ pub(crate) async fn archive(agent: AgentRef, daemon: &Daemon, screen: Screen, js
 
 /// `paseo delete`.
 pub(crate) async fn delete(delete: Delete, daemon: &Daemon, mut screen: Screen, json: bool) -> Result<Exit, Failure> {
+    if !delete.yes && !screen.interactive {
+        return Err(Failure::usage("to delete an agent needs a yes", "add --yes"));
+    }
     let client = daemon.client().await?;
     let agent = client.get_agent_status(GetAgentStatus { agent_id: delete.agent }).await?;
     if !delete.yes {
@@ -134,7 +139,7 @@ pub(crate) async fn update(update: Update, daemon: &Daemon, screen: Screen, json
 pub(crate) async fn permit(
     command: PermitCommand,
     daemon: &Daemon,
-    screen: Screen,
+    mut screen: Screen,
     json: bool,
 ) -> Result<Exit, Failure> {
     match command {
@@ -147,6 +152,8 @@ pub(crate) async fn permit(
                 screen.raw(
                     &pending.iter().map(|ask| format!("{}\n", clean(ask.request_id.as_str()))).collect::<String>(),
                 )?;
+            } else if pending.is_empty() {
+                screen.note("no agent waits for permission")?;
             } else {
                 screen.raw(&render::permissions(&screen.out, &pending))?;
             }

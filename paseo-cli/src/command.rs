@@ -349,15 +349,15 @@ pub enum WorktreeCommand {
 
 /// `paseo worktree create`.
 #[derive(Args, Debug)]
-#[group(id = "source", required = true, multiple = false, args = ["branch", "checkout", "pr"])]
 pub struct CreateWorktree {
     /// The name of the new branch
+    #[arg(required_unless_present_any = ["checkout", "pr"], conflicts_with_all = ["checkout", "pr"])]
     pub branch: Option<String>,
     /// What the new branch starts from. Default: the repository's main branch
     #[arg(long, value_name = "BRANCH", requires = "branch")]
     pub base: Option<String>,
     /// An existing branch, tag or commit, in place of a new branch
-    #[arg(long, value_name = "REF")]
+    #[arg(long, value_name = "REF", conflicts_with = "pr")]
     pub checkout: Option<String>,
     /// A pull request, in place of a new branch
     #[arg(long, value_name = "NUMBER")]

@@ -6,10 +6,10 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
+use paseo_daemon::lock;
 use paseo_sdk::catalogue::{DaemonInfo, GetDaemon, ShutdownDaemon};
 use paseo_sdk::client::Client;
 use paseo_sdk::{ApiError, Code};
-use rustix::fs::{FlockOperation, flock};
 use tokio::sync::oneshot;
 
 use crate::command::DaemonCommand;
@@ -46,7 +46,11 @@ pub(crate) fn run(daemon: &Daemon, listen: Option<String>, detached: bool) -> Re
     not_from_inside()?;
     if detached {
         // The terminal may go, and Ctrl-C in it is not meant for the daemon.
-        rustix::process::setsid().map_err(io::Error::from)?;
+        match rustix::process::setsid() {
+            // One that has been restarted in place leads its session already.
+            Ok(_) | Err(rustix::io::Errno::PERM) => {}
+            Err(error) => return Err(io::Error::from(error).into()),
+        }
     }
     let code = paseo_daemon::run(Some(daemon.home.clone()), listen);
     match code == std::process::ExitCode::SUCCESS {
@@ -73,7 +77,7 @@ async fn start(listen: Option<String>, daemon: &Daemon, mut screen: Screen, json
 
 async fn stop(with_agents: bool, yes: bool, daemon: &Daemon, mut screen: Screen, json: bool) -> Result<Exit, Failure> {
     not_from_inside()?;
-    if !daemon.elsewhere && !daemon.answers().await {
+    if !daemon.elsewhere() && !daemon.answers().await {
         screen.note("no daemon runs")?;
         return Ok(Exit::Done);
     }
@@ -83,10 +87,9 @@ async fn stop(with_agents: bool, yes: bool, daemon: &Daemon, mut screen: Screen,
         let what = format!("interrupt {}?", running_agents(info.running));
         prompt::confirm(&mut screen, &what)?;
     }
-    let lock = daemon.lock_file().filter(|_| !daemon.elsewhere);
     let answer = client.shutdown_daemon(ShutdownDaemon { with_agents, restart: false }).await?;
-    if let Some(lock) = lock {
-        released(lock).await?;
+    if !daemon.elsewhere() {
+        gone(daemon).await?;
     }
     if json {
         screen.json(&answer)?;
@@ -102,7 +105,7 @@ async fn stop(with_agents: bool, yes: bool, daemon: &Daemon, mut screen: Screen,
 
 async fn restart(daemon: &Daemon, mut screen: Screen, json: bool) -> Result<Exit, Failure> {
     not_from_inside()?;
-    if !daemon.elsewhere && !daemon.answers().await {
+    if !daemon.elsewhere() && !daemon.answers().await {
         return start(None, daemon, screen, json).await;
     }
     let client = daemon.running().await?;
@@ -138,14 +141,13 @@ async fn fresh(daemon: &Daemon) -> Result<DaemonInfo, Failure> {
     Ok(client.get_daemon(GetDaemon {}).await?)
 }
 
-/// Waits until a daemon lets go of its lock, which it does when its process ends.
-async fn released(lock: File) -> Result<(), Failure> {
+/// Waits until a daemon lets go of its lock, which it does when it has ended.
+async fn gone(daemon: &Daemon) -> Result<(), Failure> {
     let (tell, told) = oneshot::channel();
+    let home = daemon.home.clone();
     // Waiting for a lock blocks, and this process ends before a thread that still does.
     std::thread::spawn(move || {
-        let done = flock(&lock, FlockOperation::LockShared);
-        drop(lock);
-        let _ = tell.send(done);
+        let _ = tell.send(lock::wait_until_free(&home));
     });
     match tokio::time::timeout(STOP_LIMIT, told).await {
         Ok(_) => Ok(()),
@@ -269,7 +271,7 @@ fn not_from_inside() -> Result<(), Failure> {
 
 /// Refuses what needs the daemon's files when an address was given.
 fn here_only(daemon: &Daemon) -> Result<(), Failure> {
-    match daemon.elsewhere {
+    match daemon.elsewhere() {
         true => Err(Failure::usage("this works on the daemon of a home directory", "give --home in place of --host")),
         false => Ok(()),
     }

@@ -8,6 +8,9 @@ pub mod screen;
 pub mod table;
 pub mod transcript;
 
+#[doc(no_inline)]
+pub use clap;
+
 mod agents;
 mod daemon;
 mod logs;
@@ -85,7 +88,7 @@ async fn dispatch(command: Command, daemon: &Daemon, screen: Screen, json: bool)
             AgentCommand::Send(send) => run::send(send, daemon, screen, json).await,
             AgentCommand::Attach(one) => run::attach(one.agent, daemon, screen, json).await,
             AgentCommand::Logs(logs) => logs::logs(logs, daemon, screen, json).await,
-            AgentCommand::Ls(ls) => agents::ls(ls, daemon, &screen, json).await,
+            AgentCommand::Ls(ls) => agents::ls(ls, daemon, screen, json).await,
             AgentCommand::Wait(wait) => agents::wait(wait, daemon, screen, json).await,
             AgentCommand::Stop(one) => agents::stop(one.agent, daemon, screen, json).await,
             AgentCommand::Archive(one) => agents::archive(one.agent, daemon, screen, json).await,
@@ -126,14 +129,32 @@ fn write_error(error: &ApiError, json: bool) -> std::io::Result<()> {
 
 /// Says what is wrong with the arguments, or shows the help that they ask for.
 fn misunderstood(error: &clap::Error) -> ExitCode {
-    let json = error.use_stderr() && std::env::args_os().any(|argument| argument == "--json");
-    if json {
-        let message = error.to_string();
-        let message = message.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        let _ = write_error(&ApiError::new(Code::InvalidArgument, message).hint("`paseo --help`"), true);
-    } else {
-        // When nobody reads it, the exit code still tells.
+    if !error.use_stderr() {
+        // When nobody reads it, there is nobody to tell either.
         let _ = error.print();
+        return Exit::Done.into();
     }
-    if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() }
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let text = error.to_string();
+    let paragraph = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect::<Vec<_>>().join(" ");
+    let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: "));
+    let help = format!("`{} --help` shows how", innermost(&arguments));
+    let hint = tip.map_or_else(|| help.clone(), |tip| format!("{tip}; {help}"));
+    let message = paragraph.trim_start_matches("error: ");
+    let failure = Failure::usage(message, hint);
+    report(failure, arguments.iter().any(|argument| argument == "--json")).into()
+}
+
+/// Returns the innermost command that arguments name.
+fn innermost(arguments: &[String]) -> String {
+    let tree = Cli::command();
+    let (mut at, mut words) = (&tree, vec!["paseo"]);
+    for argument in arguments.iter().filter(|argument| !argument.starts_with('-')) {
+        match at.find_subcommand(argument) {
+            Some(command) => at = command,
+            None => break,
+        }
+        words.push(argument);
+    }
+    words.join(" ")
 }

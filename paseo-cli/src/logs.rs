@@ -2,7 +2,7 @@
 
 use paseo_sdk::catalogue::{GetAgentStatus, GetAgentTimeline, WatchAgents, WatchFrom};
 use paseo_sdk::client::Client;
-use paseo_sdk::item::Entry;
+use paseo_sdk::item::{Entry, Happening};
 use paseo_sdk::model::{AgentRef, Event, Status, Timestamp};
 
 use crate::command::Logs;
@@ -108,19 +108,28 @@ async fn tail(
     screen: &mut Screen,
 ) -> Result<i64, Failure> {
     request.after = None;
+    let wanted = usize::try_from(count).unwrap_or(usize::MAX);
+    // People see one block for an item's beginning and end.
+    let json = printer.json;
+    let counts = |entry: &Entry| json || !matches!(entry.what, Happening::ItemOpened { .. });
     let (mut newest, mut entries) = (None, Vec::new());
     loop {
-        let missing = count - i64::try_from(entries.len()).unwrap_or(i64::MAX);
-        request.limit = Some(missing.clamp(1, PAGE));
         let mut page = client.get_agent_timeline(request.clone()).await?;
         newest.get_or_insert(page.last_seq);
         request.before = page.entries.first().map(|first| first.seq);
         let older = page.more && !page.entries.is_empty();
         page.entries.append(&mut entries);
         entries = page.entries;
-        let count = usize::try_from(count).unwrap_or_default();
-        if entries.len() >= count || !older {
-            entries.drain(..entries.len().saturating_sub(count));
+        let counted = entries.iter().filter(|entry| counts(entry)).count();
+        if counted >= wanted || !older {
+            let mut surplus = counted.saturating_sub(wanted);
+            let from = entries.iter().take_while(|entry| {
+                let skipped = surplus > 0;
+                surplus -= usize::from(skipped && counts(entry));
+                skipped
+            });
+            let from = from.count();
+            entries.drain(..from);
             break;
         }
     }

@@ -48,7 +48,7 @@ Exit codes:
 
 const EXAMPLES: &str = "
 Examples:
-  paseo run --provider shell --worktree feat/x \"make test\"     a script, in a worktree of its own
+  paseo run --provider shell --worktree feat/x \"make test\"      a script, in a worktree of its own
   paseo run --mode auto \"fix the failing test\"                  a task for Claude, here
   paseo run -d \"write the changelog\"                            in the background
   paseo ls                                                      what runs here

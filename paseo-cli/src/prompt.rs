@@ -16,7 +16,7 @@ pub(crate) fn text(typed: Option<String>) -> Result<String, Failure> {
     let text = match typed {
         Some(text) if text != "-" => text,
         None if io::stdin().is_terminal() => {
-            return Err(Failure::usage("the prompt is missing", "paseo run \"fix the failing test\""));
+            return Err(Failure::usage("the prompt is missing", WHERE));
         }
         _ => {
             let mut bytes = Vec::new();
@@ -30,7 +30,7 @@ pub(crate) fn text(typed: Option<String>) -> Result<String, Failure> {
         }
     };
     match text.trim().is_empty() {
-        true => Err(Failure::usage("the prompt is empty", "paseo run \"fix the failing test\"")),
+        true => Err(Failure::usage("the prompt is empty", WHERE)),
         false => Ok(text),
     }
 }
@@ -112,6 +112,9 @@ impl Lines {
         typed.recv().await
     }
 }
+
+/// Where a prompt comes from.
+const WHERE: &str = "give it as the last argument in quotes, or pipe it in";
 
 /// A frame holds 32 MiB, and pictures grow by a third in it.
 const LARGEST: u64 = 20 * 1024 * 1024;

@@ -336,7 +336,7 @@ pub fn time(at: Timestamp) -> String {
 /// Indents every line by four, and shows what would not be seen.
 #[must_use]
 pub fn indented(text: &str) -> String {
-    text.lines().map(|line| format!("    {}", clean(line))).collect::<Vec<_>>().join("\n")
+    text.lines().map(|line| format!("    {}", clean(&line.replace('\t', "    ")))).collect::<Vec<_>>().join("\n")
 }
 
 /// Returns the word for a status.

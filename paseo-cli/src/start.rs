@@ -1,12 +1,14 @@
 //! Where the daemon is, and how it is started when it is needed and not there.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use paseo_daemon::home::Home;
+use paseo_daemon::lock;
 use paseo_sdk::client::{Address, Client};
 use paseo_sdk::{ApiError, Code};
 use rustix::fs::{FlockOperation, flock};
@@ -21,10 +23,8 @@ use crate::exit::Failure;
 pub(crate) struct Daemon {
     /// Paseo's home directory, absolute.
     pub(crate) home: PathBuf,
-    /// Where the daemon listens.
-    pub(crate) address: Address,
-    /// Whether the address was given: such a daemon is somebody else's to start.
-    pub(crate) elsewhere: bool,
+    /// Where the daemon listens, if that was given: such a daemon is somebody else's to start.
+    host: Option<Address>,
     no_start: bool,
 }
 
@@ -39,27 +39,29 @@ impl Daemon {
                 .join(".paseo"),
         };
         let host = global.host.as_deref().filter(|host| !host.is_empty());
-        let address = match host {
-            Some(host) => parse_host(host, &home)?,
-            None => Address::Unix(socket(&home)),
-        };
-        Ok(Daemon { home, address, elsewhere: host.is_some(), no_start: global.no_start })
+        let host = host.map(|host| parse_host(host, &home)).transpose()?;
+        Ok(Daemon { home, host, no_start: global.no_start })
+    }
+
+    /// Returns whether the daemon was named by its address, and not by its home.
+    pub(crate) fn elsewhere(&self) -> bool {
+        self.host.is_some()
     }
 
     /// Returns a client of the daemon, which is started first where it is needed and allowed.
     pub(crate) async fn client(&self) -> Result<Client, Failure> {
-        let Err(error) = self.connects().await else { return Ok(self.client_as_it_is()) };
-        if self.elsewhere || self.no_start || inside_agent() {
+        let Err(error) = self.connects().await else { return Ok(self.connected()) };
+        if self.elsewhere() || self.no_start || inside_agent() {
             return Err(self.not_reachable(&error));
         }
         self.start(None).await?;
-        Ok(self.client_as_it_is())
+        Ok(self.connected())
     }
 
     /// Returns a client of a daemon that nobody starts.
     pub(crate) async fn running(&self) -> Result<Client, Failure> {
         match self.connects().await {
-            Ok(()) => Ok(self.client_as_it_is()),
+            Ok(()) => Ok(self.connected()),
             Err(error) => Err(self.not_reachable(&error)),
         }
     }
@@ -67,11 +69,11 @@ impl Daemon {
     /// Starts the daemon and returns when it answers, or says why it does not.
     pub(crate) async fn start(&self, listen: Option<&str>) -> Result<(), Failure> {
         let log = self.home.join("daemon.start.log");
+        // The same check as the daemon's, before its log is made there.
+        Home::open(&self.home)?;
         let mut child = self.spawn(listen, &log).map_err(|error| {
-            Failure::from(
-                ApiError::new(Code::Unavailable, format!("the daemon cannot be started: {error}"))
-                    .hint("check the directory, or give another with --home"),
-            )
+            ApiError::new(Code::Unavailable, format!("the daemon cannot be started: {error}"))
+                .hint("check the directory, or give another with --home")
         })?;
         let deadline = tokio::time::Instant::now() + START_LIMIT;
         let mut ticks = tokio::time::interval(Duration::from_millis(10));
@@ -95,7 +97,7 @@ impl Daemon {
     /// Returns whether the daemon answers.
     pub(crate) async fn answers(&self) -> bool {
         let health = async {
-            match &self.address {
+            match &self.address() {
                 Address::Unix(path) => health(UnixStream::connect(path).await?, "localhost").await,
                 Address::Tcp { authority, .. } => health(TcpStream::connect(authority).await?, authority).await,
             }
@@ -103,24 +105,39 @@ impl Daemon {
         matches!(tokio::time::timeout(CONNECT_LIMIT, health).await, Ok(Ok(true)))
     }
 
-    /// Opens the file that a running daemon keeps locked; none when there is no such file.
-    pub(crate) fn lock_file(&self) -> Option<File> {
-        File::open(self.home.join("paseo.pid")).ok()
+    /// Where the daemon listens: at its socket, or where it says when that path is too long for one.
+    fn address(&self) -> Address {
+        const LONGEST: usize = 100;
+        if let Some(address) = &self.host {
+            return address.clone();
+        }
+        let socket = self.home.join("paseo.sock");
+        if socket.as_os_str().len() <= LONGEST {
+            return Address::Unix(socket);
+        }
+        let listen = lock::holder(&self.home).map(|holder| holder.listen).unwrap_or_default();
+        let said = listen.iter().find_map(|address| parse_host(address, &self.home).ok());
+        said.unwrap_or(Address::Unix(socket))
     }
 
+    /// Returns whether a daemon runs on this home, be it one that does not answer yet.
     fn is_locked(&self) -> bool {
-        self.lock_file().is_some_and(|file| flock(&file, FlockOperation::NonBlockingLockShared).is_err())
+        let file = File::open(self.home.join("paseo.pid"));
+        file.is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockShared).is_err())
     }
 
-    fn client_as_it_is(&self) -> Client {
-        // Over TCP the address carries the token. Over the socket an agent has to say who it is as well: this is the
-        // one place where `agent_token()` is given to the client, as soon as an address can carry it there.
-        Client::new(self.address.clone())
+    fn connected(&self) -> Client {
+        let client = Client::new(self.address());
+        // The socket lets anybody of this user in; an agent says who it is.
+        match agent_token() {
+            Some(token) => client.token(token),
+            None => client,
+        }
     }
 
     async fn connects(&self) -> io::Result<()> {
         let connect = async {
-            match &self.address {
+            match &self.address() {
                 Address::Unix(path) => UnixStream::connect(path).await.map(drop),
                 Address::Tcp { authority, .. } => TcpStream::connect(authority).await.map(drop),
             }
@@ -131,22 +148,21 @@ impl Daemon {
     fn not_reachable(&self, error: &io::Error) -> Failure {
         let hint = if inside_agent() {
             INSIDE_AGENT
-        } else if self.elsewhere {
+        } else if self.elsewhere() {
             "check --host and PASEO_HOST"
         } else {
             "`paseo daemon start` starts it"
         };
-        Failure::unreachable(format!("no daemon answers at {}: {error}", self.address), hint)
+        let message = match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                format!("no daemon runs at {}", self.address())
+            }
+            _ => format!("no daemon answers at {}: {error}", self.address()),
+        };
+        Failure::unreachable(message, hint)
     }
 
     fn spawn(&self, listen: Option<&str>, log: &Path) -> io::Result<Child> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.home)?;
-        if std::fs::metadata(&self.home)?.uid() != rustix::process::geteuid().as_raw() {
-            return Err(io::Error::new(
-                io::ErrorKind::PermissionDenied,
-                format!("{} belongs to another user", self.home.display()),
-            ));
-        }
         let log = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(log)?;
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["daemon", "run", "--detached", "--home"]).arg(&self.home);
@@ -208,22 +224,6 @@ fn agent_token() -> Option<String> {
 
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
-/// Returns the daemon's socket: in its home, or where the daemon says it is because that path is too long for one.
-fn socket(home: &Path) -> PathBuf {
-    const LONGEST: usize = 100;
-    let path = home.join("paseo.sock");
-    if path.as_os_str().len() <= LONGEST {
-        return path;
-    }
-    let said = || {
-        let text = std::fs::read_to_string(home.join("paseo.pid")).ok()?;
-        let value: serde_json::Value = serde_json::from_str(&text).ok()?;
-        let mut addresses = value.get("listen")?.as_array()?.iter().filter_map(|address| address.as_str());
-        addresses.find_map(|address| address.strip_prefix("unix:").map(PathBuf::from))
-    };
-    said().unwrap_or(path)
 }
 
 /// Asks for the daemon's health.

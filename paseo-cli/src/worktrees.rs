@@ -58,6 +58,8 @@ pub(crate) async fn worktree(
                 screen.json(&listed)?;
             } else if quiet {
                 screen.raw(&listed.iter().map(|listed| format!("{}\n", listed.worktree_path)).collect::<String>())?;
+            } else if listed.is_empty() {
+                screen.note("no worktrees; `paseo worktree create <branch>` makes one")?;
             } else {
                 screen.raw(&render::worktrees(&screen.out, &listed))?;
             }

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use paseo_sdk::catalogue::{
-    Activity, AgentOutcome, Agents, ArchiveAgent, CancelAgent, CreateAgent, DeleteAgent, DeletedAgent, GetAgentActivity,
-    GetAgentStatus, GetAgentTimeline, ListAgents, SendAgentPrompt, TimelinePage, UpdateAgent, WaitForAgent, WaitMode,
-    WaitUntil, WatchAgents, Watched as Standing, Watching, WhenBusy,
+    Activity, AgentOutcome, Agents, ArchiveAgent, CancelAgent, CreateAgent, DeleteAgent, DeletedAgent,
+    GetAgentActivity, GetAgentStatus, GetAgentTimeline, ListAgents, SendAgentPrompt, TimelinePage, UpdateAgent,
+    WaitForAgent, WaitMode, WaitUntil, WatchAgents, Watched as Standing, Watching, WhenBusy,
 };
 use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::item::{Content, Entry, Happening};
@@ -24,8 +24,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::Core;
-use crate::live::{Cursor, Live, Watched, Watchers};
 use crate::launch::Launcher;
+use crate::live::{Cursor, Live, Watched, Watchers};
 use crate::owner::{Files, Order, Owner, now};
 use crate::store::{self, Log, Numbered};
 
@@ -146,9 +146,12 @@ impl Registry {
                         serde_json::json!({ "agentId": view.agent.agent_id, "title": view.agent.title })
                     })
                     .collect();
-                Err(ApiError::new(Code::InvalidArgument, format!("agentId: {} agents are called {}", several.len(), shown(text)))
-                    .hint("give more of the id; `details.candidates` lists them")
-                    .details(serde_json::json!({ "field": "agentId", "candidates": candidates })))
+                Err(ApiError::new(
+                    Code::InvalidArgument,
+                    format!("agentId: {} agents are called {}", several.len(), shown(text)),
+                )
+                .hint("give more of the id; `details.candidates` lists them")
+                .details(serde_json::json!({ "field": "agentId", "candidates": candidates })))
             }
         }
     }
@@ -164,7 +167,8 @@ pub(crate) fn load(
     let mut warnings = Vec::new();
     for file in fs::read_dir(directory)? {
         let path = file?.path();
-        let Some(id) = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".json")) else {
+        let Some(id) = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".json"))
+        else {
             continue;
         };
         match take_up(directory, id, launcher, watchers) {
@@ -300,9 +304,12 @@ impl Core {
                 let memory = Files::of(&self.home.agents(), id.as_str()).memory;
                 let known: Option<Memory> = store::read(&memory).map_err(|error| internal(error.to_string()))?;
                 if known.is_none_or(|known| known.about.request != plan.digest) {
-                    return Err(ApiError::new(Code::Conflict, format!("agentId: agent {id} exists, from another request"))
-                        .hint("give each agent an id of its own, or none")
-                        .details(serde_json::json!({ "field": "agentId" })));
+                    return Err(ApiError::new(
+                        Code::Conflict,
+                        format!("agentId: agent {id} exists, from another request"),
+                    )
+                    .hint("give each agent an id of its own, or none")
+                    .details(serde_json::json!({ "field": "agentId" })));
                 }
                 owned
             }
@@ -338,8 +345,11 @@ impl Core {
                 .details(serde_json::json!({ "field": "mode", "modes": names })));
         }
         if inherited.is_some_and(|inherited| mode.rank() > inherited.rank()) {
-            return Err(ApiError::new(Code::Forbidden, format!("mode: an agent may not give a child the mode `{mode}`, which it does not have"))
-                .hint("leave `mode` out, or ask your user"));
+            return Err(ApiError::new(
+                Code::Forbidden,
+                format!("mode: an agent may not give a child the mode `{mode}`, which it does not have"),
+            )
+            .hint("leave `mode` out, or ask your user"));
         }
         if request.images.iter().any(|image| image.data.is_empty()) {
             return Err(ApiError::invalid("images", "an image is empty"));
@@ -354,7 +364,9 @@ impl Core {
             ("model", model.is_some() || request.model.is_some()),
         ] {
             if present && name == "shell" {
-                return Err(ApiError::new(Code::Unsupported, format!("{field}: means nothing to {name}")).hint("leave it out"));
+                return Err(
+                    ApiError::new(Code::Unsupported, format!("{field}: means nothing to {name}")).hint("leave it out")
+                );
             }
         }
         if request.notify_on_finish {
@@ -371,10 +383,23 @@ impl Core {
         }
         let directory = self.directory(caller, request.cwd.as_deref())?;
         let model = request.model.clone().or(model);
-        Ok(Plan { provider, mode, model, directory, parent: parent.map(|parent| parent.live.id.clone()), digest: digest(request) })
+        Ok(Plan {
+            provider,
+            mode,
+            model,
+            directory,
+            parent: parent.map(|parent| parent.live.id.clone()),
+            digest: digest(request),
+        })
     }
 
-    async fn make(&self, caller: &Caller, request: &CreateAgent, plan: Plan, id: &AgentId) -> Result<Arc<Owned>, ApiError> {
+    async fn make(
+        &self,
+        caller: &Caller,
+        request: &CreateAgent,
+        plan: Plan,
+        id: &AgentId,
+    ) -> Result<Arc<Owned>, ApiError> {
         self.launcher.check(plan.provider)?;
         let worktree = match &request.worktree {
             Some(wanted) => {
@@ -406,7 +431,8 @@ impl Core {
         worktree: Option<Worktree>,
     ) -> Result<Arc<Owned>, ApiError> {
         let time = now();
-        let cwd = worktree.as_ref().map_or_else(|| plan.directory.display().to_string(), |made| made.worktree_path.clone());
+        let cwd =
+            worktree.as_ref().map_or_else(|| plan.directory.display().to_string(), |made| made.worktree_path.clone());
         let about = About {
             agent_id: id.clone(),
             title: request.title.clone(),
@@ -474,7 +500,8 @@ impl Core {
             let decided = match request.mode {
                 WaitMode::Any => answers.iter().flatten().next(),
                 WaitMode::All => {
-                    let asking = answers.iter().flatten().find(|answer| answer.outcome == Some(WaitOutcome::Permission));
+                    let asking =
+                        answers.iter().flatten().find(|answer| answer.outcome == Some(WaitOutcome::Permission));
                     let all = answers.iter().all(Option::is_some);
                     let bad = || answers.iter().flatten().find(|answer| answer.outcome != Some(WaitOutcome::Completed));
                     asking.or_else(|| bad().or_else(|| answers.iter().flatten().next()).filter(|_| all))
@@ -527,7 +554,8 @@ impl Handle<SendAgentPrompt> for Core {
 impl Handle<WaitForAgent> for Core {
     async fn handle(&self, caller: Caller, request: WaitForAgent) -> Result<AgentOutcome, ApiError> {
         self.calling(&caller)?;
-        let timeout = request.timeout.map(|timeout| std::time::Duration::from_millis(timeout.milliseconds.unsigned_abs()));
+        let timeout =
+            request.timeout.map(|timeout| std::time::Duration::from_millis(timeout.milliseconds.unsigned_abs()));
         let wait = async {
             match (&request.agent_id, request.agent_ids.as_slice()) {
                 (Some(agent), []) => {
@@ -722,7 +750,8 @@ fn line_of(what: &Happening) -> Option<String> {
             Content::AssistantMessage { text } => format!("[said] {text}"),
             Content::Reasoning { .. } => return None,
             Content::ToolCall(call) => {
-                let output = call.output.as_deref().map_or_else(String::new, |output| format!("\n{}", output.trim_end()));
+                let output =
+                    call.output.as_deref().map_or_else(String::new, |output| format!("\n{}", output.trim_end()));
                 let status = serde_json::to_value(call.status).unwrap_or_default();
                 let status = status.as_str().unwrap_or_default();
                 format!("[{} {status}] {}{output}", call.name, call.title)
@@ -747,7 +776,8 @@ impl Handle<WatchAgents> for Core {
     async fn handle(&self, caller: Caller, request: WatchAgents) -> Result<Watching, ApiError> {
         self.calling(&caller)?;
         let feed = caller.feed.ok_or_else(|| {
-            ApiError::new(Code::Unsupported, "a single request cannot carry events").hint("connect to /ws and watch there")
+            ApiError::new(Code::Unsupported, "a single request cannot carry events")
+                .hint("connect to /ws and watch there")
         })?;
         let for_all = request.agents.is_none();
         let mut standing = Vec::new();

@@ -19,8 +19,8 @@ use crate::log;
 pub struct Config {
     /// The directory for everything it keeps.
     pub home: PathBuf,
-    /// Where it listens beside the socket of its home.
-    pub listen: Listen,
+    /// Where it listens beside the socket of its home; none for that socket alone.
+    pub listen: Option<Listen>,
     /// The program that plays the hidden roles; without one, this program or `paseo`.
     pub helper: Option<PathBuf>,
     /// What is logged, and where.
@@ -45,7 +45,7 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             home: std::env::home_dir().unwrap_or_default().join(".paseo"),
-            listen: Listen::default(),
+            listen: Some(Listen::default()),
             helper: None,
             log: log::Settings::default(),
             auth: None,
@@ -80,7 +80,7 @@ impl Config {
     /// Listens there as well.
     #[must_use]
     pub fn listen(self, listen: Listen) -> Config {
-        Config { listen, ..self }
+        Config { listen: Some(listen), ..self }
     }
 
     /// Reads the settings of a daemon. It changes nothing: the home may not even be there.
@@ -109,10 +109,10 @@ impl Config {
             .map_err(|error| ApiError::invalid("home", format!("{}: {error}", config.home.display())))?;
         config.read(&config.home.join("config.json"));
         if let Some(listen) = text("PASEO_LISTEN")? {
-            config.listen = listen.parse().map_err(|error| ApiError::invalid("PASEO_LISTEN", error))?;
+            config.listen = Some(listen.parse().map_err(|error| ApiError::invalid("PASEO_LISTEN", error))?);
         }
         if let Some(listen) = flags.listen {
-            config.listen = listen.parse().map_err(|error| ApiError::invalid("--listen", error))?;
+            config.listen = Some(listen.parse().map_err(|error| ApiError::invalid("--listen", error))?);
         }
         if let Some(token) = text("PASEO_TOKEN")? {
             config.auth = Some(usable_token(token).map_err(|error| ApiError::invalid("PASEO_TOKEN", error))?);
@@ -141,7 +141,7 @@ impl Config {
         };
         for (key, value) in settings {
             let outcome = match key.as_str() {
-                "listen" => set(&mut self.listen, value, |text: String| text.parse()),
+                "listen" => set(&mut self.listen, value, |text: String| text.parse().map(Some)),
                 "log" => set(&mut self.log, value, |log: LogSetting| Ok(log.into())),
                 "auth" => set(&mut self.auth, value, |token: String| usable_token(token).map(Some)),
                 "hosts" => set(&mut self.hosts, value, Ok),

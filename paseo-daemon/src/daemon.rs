@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use paseo_sdk::catalogue::{
-    CreateWorktree, DaemonInfo, GetDaemon, ListProviders, ListWorktrees, Providers, ShutdownDaemon, ShuttingDown, Worktrees,
+    CreateWorktree, DaemonInfo, GetDaemon, ListProviders, ListWorktrees, Providers, ShutdownDaemon, ShuttingDown,
+    Worktrees,
 };
 use paseo_sdk::error::ApiError;
 use paseo_sdk::machine::agent::Input;
@@ -28,7 +29,10 @@ impl Handle<GetDaemon> for Core {
             started_at: self.started_at,
             agents: count(&|status| status != Status::Archived),
             running: count(&|status| works(status)),
-            pending_permissions: agents.iter().map(|view| i64::try_from(view.agent.permissions.len()).unwrap_or(0)).sum(),
+            pending_permissions: agents
+                .iter()
+                .map(|view| i64::try_from(view.agent.permissions.len()).unwrap_or(0))
+                .sum(),
             warnings: self.warnings(),
         })
     }

@@ -80,9 +80,8 @@ pub(crate) fn helper(given: Option<&Path>) -> Result<PathBuf, String> {
         };
     }
     let own = std::env::current_exe().map_err(|error| format!("this program cannot be found: {error}"))?;
-    let is_ours = |path: &Path| {
-        path.file_stem().is_some_and(|name| name == "paseo" || name == "paseo-daemon") && path.is_file()
-    };
+    let is_ours =
+        |path: &Path| path.file_stem().is_some_and(|name| name == "paseo" || name == "paseo-daemon") && path.is_file();
     if is_ours(&own) {
         return Ok(own);
     }

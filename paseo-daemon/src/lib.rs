@@ -33,7 +33,8 @@ mod live;
 mod owner;
 mod permissions;
 
-use std::io;
+use std::ffi::OsStr;
+use std::io::{self, IsTerminal, Write as _};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -50,11 +51,25 @@ use tokio::sync::watch;
 use crate::config::{Config, Flags};
 use crate::home::Home;
 use crate::lock::Lock;
-use crate::server::{Doors, Limits, Server};
+use crate::server::{Doors, Server};
 use crate::token::Tokens;
 use crate::worktrees::Worktrees;
 
-pub use bridge::helper_main;
+/// Plays a hidden role when the arguments ask for one, and ends the process; returns otherwise.
+///
+/// Programs that embed the daemon and name themselves as its helper call this first in `main`, before anything else:
+/// many of these processes run at once, and each is as small as what it touches.
+pub fn helper_main() {
+    let mut arguments = std::env::args_os().skip(1);
+    let role = arguments.next();
+    let code = match role.as_deref().and_then(OsStr::to_str) {
+        Some("__shim") => shim::main(),
+        Some("__exec") => shim::child::exec(),
+        Some("__bridge") => bridge::main(arguments.next().as_deref().unwrap_or_default()),
+        _ => return,
+    };
+    std::process::exit(code);
+}
 
 /// A daemon that runs in this process.
 ///
@@ -132,14 +147,7 @@ impl Daemon {
             closing: watch::Sender::new(None),
         });
         core.agents.ready().await;
-        let doors = Doors {
-            listen: Some(config.listen),
-            socket: core.home.socket(),
-            tokens: tokens.clone(),
-            hosts: config.hosts,
-            origins: config.origins,
-            limits: Limits::default(),
-        };
+        let doors = Doors::of(&core.home, &config, tokens.clone());
         let server = Server::start(core.clone(), doors)
             .await
             .map_err(|error| ApiError::new(Code::Unavailable, format!("cannot listen: {error}")))?;
@@ -209,7 +217,8 @@ impl Connect for Pipe {
 
 /// Runs a daemon in the foreground until it is asked to end.
 #[must_use]
-pub fn run(home: Option<PathBuf>, listen: Option<String>, foreground: bool) -> ExitCode {
+pub fn run(home: Option<PathBuf>, listen: Option<String>) -> ExitCode {
+    let foreground = io::stderr().is_terminal();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let ended = match runtime {
         Ok(runtime) => runtime.block_on(serve(Flags { home, listen, foreground })),
@@ -236,6 +245,8 @@ async fn serve(flags: Flags) -> Result<Option<Lock>, ApiError> {
     config.warnings.extend(log::start(&config.log, &home.log_file()));
     let daemon = Daemon::start(config).await?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), home = %home.path().display(), "started");
+    // Whoever started it reads here that it answers; where nobody reads, it does not matter.
+    let _ = writeln!(io::stdout(), "paseo {} listens on {}", env!("CARGO_PKG_VERSION"), daemon.listen().join(" and "));
     let cannot = |error: io::Error| ApiError::new(Code::Unavailable, format!("cannot listen for signals: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;

@@ -287,7 +287,8 @@ impl Owner {
     /// Once everything that was there at the attach is read, the process can be told things.
     async fn attach_if_known(&mut self) {
         let Some(process) = &mut self.process else { return };
-        let Some(running) = process.running.as_ref().filter(|_| !process.attached && process.last >= process.known) else {
+        let Some(running) = process.running.as_ref().filter(|_| !process.attached && process.last >= process.known)
+        else {
             return;
         };
         process.attached = true;
@@ -351,7 +352,8 @@ impl Owner {
                     persist(&self.live, "the timeline", || timeline.sync(), waiting).await;
                 }
                 Output::Rewrite(lines) => {
-                    let lines: Vec<_> = lines.iter().map(|line: &outbox::Line| json!(line).to_string().into_bytes()).collect();
+                    let lines: Vec<_> =
+                        lines.iter().map(|line: &outbox::Line| json!(line).to_string().into_bytes()).collect();
                     let outbox = &mut self.outbox;
                     persist(&self.live, "the outbox", || outbox.rewrite(&lines), waiting).await;
                     self.carry_over().await;
@@ -445,9 +447,7 @@ async fn launched(
     launching: &mut Option<(i64, oneshot::Receiver<Result<Running, String>>)>,
 ) -> (i64, Result<Running, String>) {
     match launching {
-        Some((run, launched)) => {
-            (*run, launched.await.unwrap_or_else(|_| Err("starting it was given up".to_owned())))
-        }
+        Some((run, launched)) => (*run, launched.await.unwrap_or_else(|_| Err("starting it was given up".to_owned()))),
         None => pending().await,
     }
 }

@@ -25,7 +25,8 @@ impl Handle<ListPendingPermissions> for Core {
 impl Handle<RespondToPermission> for Core {
     async fn handle(&self, caller: Caller, request: RespondToPermission) -> Result<Agent, ApiError> {
         self.calling(&caller)?;
-        let RespondToPermission { agent_id, request_id, behavior, option_id, message, updated_input, interrupt } = request;
+        let RespondToPermission { agent_id, request_id, behavior, option_id, message, updated_input, interrupt } =
+            request;
         let owned = self.agents.find(&agent_id)?;
         if let Principal::Agent(id) = &caller.who
             && (*id == owned.live.id || self.descends(id, &owned.live.id))

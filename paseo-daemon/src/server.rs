@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use paseo_sdk::catalogue::{OPERATIONS, Service, dispatch};
 use paseo_sdk::error::{ApiError, Code};
+use paseo_sdk::machine::connection;
 use paseo_sdk::operation::{Caller, Effect, Principal};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -64,7 +65,7 @@ impl Doors {
     #[must_use]
     pub fn of(home: &Home, config: &Config, tokens: Tokens) -> Doors {
         Doors {
-            listen: Some(config.listen.clone()),
+            listen: config.listen.clone(),
             socket: home.socket(),
             tokens,
             hosts: config.hosts.clone(),
@@ -77,20 +78,14 @@ impl Doors {
 /// How much there may be, and how long it may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Bytes of one message or request body.
-    pub message: usize,
-    /// Calls in progress on one WebSocket.
-    pub calls: usize,
+    /// What one WebSocket may take; a request body may be as large as one of its messages.
+    pub connection: connection::Limits,
     /// Connections through one door; those beyond are told that it is busy.
     pub connections: usize,
     /// How long a request's head may take, and an idle connection may stay.
     pub head: Duration,
     /// How long a peer may take none of what is written to it, or send none of the body it announced.
     pub stall: Duration,
-    /// How long a WebSocket may be silent before it is pinged.
-    pub ping: Duration,
-    /// How long a WebSocket may be silent before it is closed.
-    pub idle: Duration,
     /// How long a shutdown waits for calls that change something, and then for peers to say goodbye.
     pub grace: Duration,
 }
@@ -98,13 +93,10 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
-            message: 32 << 20,
-            calls: 128,
+            connection: connection::Limits::default(),
             connections: 512,
             head: Duration::from_secs(30),
             stall: Duration::from_secs(60),
-            ping: Duration::from_secs(30),
-            idle: Duration::from_secs(90),
             grace: Duration::from_secs(2),
         }
     }

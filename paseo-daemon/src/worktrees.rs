@@ -28,6 +28,7 @@ pub struct Worktrees {
 #[derive(Debug)]
 struct Shared {
     home: PathBuf,
+    since: SystemTime,
     tickets: AtomicI64,
     /// One owner per repository, by the git directory that its worktrees share.
     owners: Mutex<BTreeMap<PathBuf, mpsc::Sender<Message>>>,
@@ -37,7 +38,7 @@ impl Worktrees {
     /// Makes the hands that keep worktrees below `home`, an absolute path.
     #[must_use]
     pub fn new(home: PathBuf) -> Worktrees {
-        let shared = Shared { home, tickets: AtomicI64::new(1), owners: Mutex::default() };
+        let shared = Shared { home, since: SystemTime::now(), tickets: AtomicI64::new(1), owners: Mutex::default() };
         Worktrees { shared: Arc::new(shared) }
     }
 
@@ -86,7 +87,7 @@ impl Worktrees {
         .await?;
         for site in sites {
             let marked = site.clone();
-            if !blocking(move || disk::read_marks(&marked)).await?.is_empty() {
+            if blocking(move || disk::has_remains(&marked)).await? {
                 self.ask(&site, |ticket| Input::Tidy { ticket }).await?;
             }
             match blocking(move || list::list(&site)).await {
@@ -158,8 +159,14 @@ impl Worktrees {
             return owner.clone();
         }
         let (sender, receiver) = mpsc::channel(MOST_MESSAGES);
-        let owner =
-            Owner { site: site.clone(), machine: Repository::new(), replies: BTreeMap::new(), receiver, running: None };
+        let owner = Owner {
+            site: site.clone(),
+            since: self.shared.since,
+            machine: Repository::new(),
+            replies: BTreeMap::new(),
+            receiver,
+            running: None,
+        };
         // It ends when the last clone of `Worktrees` is gone and what it had begun is done or undone.
         tokio::spawn(owner.run());
         owners.insert(site.common_dir.clone(), sender.clone());
@@ -192,6 +199,7 @@ struct Message {
 /// The task that owns one repository's machine.
 struct Owner {
     site: Site,
+    since: SystemTime,
     machine: Repository,
     replies: BTreeMap<Ticket, Reply>,
     receiver: mpsc::Receiver<Message>,
@@ -238,8 +246,8 @@ impl Owner {
         match output {
             Output::Do(step) => {
                 let stop = Arc::new(AtomicBool::new(false));
-                let (site, seen) = (self.site.clone(), stop.clone());
-                let task = tokio::task::spawn_blocking(move || disk::carry_out(&site, &step, &seen));
+                let (site, since, seen) = (self.site.clone(), self.since, stop.clone());
+                let task = tokio::task::spawn_blocking(move || disk::carry_out(&site, since, &step, &seen));
                 self.running = Some(Running { task, stop });
             }
             Output::Stop => {

@@ -13,6 +13,8 @@ pub use provider::*;
 use serde_json::Value;
 pub use worktree::*;
 
+#[cfg(feature = "client")]
+use crate::client::Prepare as _;
 use crate::error::{ApiError, Code};
 use crate::model::{Agent, Worktree};
 use crate::operation::{Caller, Effect, Handle, Operation, parse};
@@ -58,7 +60,6 @@ macro_rules! catalogue {
         #[expect(missing_docs, reason = "each method is the operation of its request, which is documented")]
         impl crate::client::Client {
             $(pub async fn $name(&self, mut request: $request) -> Result<$answer, ApiError> {
-                use crate::client::Prepare as _;
                 // An inherent `prepare` of the request, where it has one, goes before the trait's, which does nothing.
                 let wait = request.prepare();
                 self.perform(request, wait).await

@@ -1,54 +1,126 @@
 //! The client: one typed method per operation, over a WebSocket, a unix socket or a daemon in this process.
 
 mod connect;
+mod conversation;
+mod dial;
+mod owner;
+mod prepare;
+mod socket;
 mod watch;
 
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
 use serde_json::Value;
+use tokio::sync::mpsc;
 
-pub use connect::{Address, Connect};
-pub use watch::Watch;
-
-use crate::catalogue::{WaitForAgent, WatchAgents};
+pub use self::connect::{Address, Connect, Connecting, Stream};
+use self::dial::{Link, Place};
+use self::owner::Call;
+pub(crate) use self::prepare::Prepare;
+pub use self::watch::Watch;
+use crate::catalogue::{OPERATIONS, WaitForAgent, WatchAgents};
 use crate::error::{ApiError, Code};
-use crate::operation::Operation;
+use crate::operation::{Effect, Operation};
 
 /// A connection to a daemon that mends itself: cheap to clone, shared by all clones.
 ///
-/// After a cut it connects again. Reads are repeated; writes are repeated with the same ids, so they happen once; waits
-/// go on.
-#[derive(Clone, Debug)]
-pub struct Client {}
+/// It connects when it is first used, on the tokio runtime of that call, and fails then if there is no daemon. After a
+/// cut it connects again, for as long as [`Client::patience`] says. Reads are repeated; writes are repeated with the same
+/// ids, so they happen once; waits go on, and the time given to them counts from their beginning. What takes something
+/// away is not repeated once it was sent.
+///
+/// A call that blocks until an agent has finished is made as a start in the background and a wait, so it survives
+/// restarts of the daemon. A call that is dropped is forgotten here; the agent goes on.
+///
+/// ```no_run
+/// use paseo_sdk::Client;
+/// use paseo_sdk::catalogue::CreateAgent;
+///
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = Client::new("unix:/home/me/.paseo/paseo.sock".parse()?);
+/// let task = CreateAgent::new("say hello", "shell", "echo hello").cwd("/tmp");
+/// let outcome = client.create_agent(task).await?;
+/// println!("{:?}: {}", outcome.outcome, outcome.last_message.unwrap_or_default());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Client {
+    link: Arc<Link>,
+    /// The way to the task that owns the connection, once there is one; the task ends when this is dropped.
+    owner: Arc<Mutex<Option<mpsc::Sender<Call>>>>,
+}
 
 impl Client {
     /// Makes a client for `address`. It connects when it is first used.
     #[must_use]
     pub fn new(address: Address) -> Client {
-        let _ = address;
-        Client {}
+        let token = match &address {
+            Address::Tcp { token, .. } => token.clone(),
+            Address::Unix(_) => None,
+        };
+        Client::linked(Link { place: Place::At(address), token, patience: PATIENCE })
     }
 
     /// Makes a client over connections of the caller's own making, such as pipes to a daemon in this process.
+    ///
+    /// ```no_run
+    /// use paseo_sdk::Client;
+    /// use paseo_sdk::client::{Connect, Connecting};
+    ///
+    /// /// A daemon behind a proxy that takes the name of the other side as its first line.
+    /// struct Proxied;
+    ///
+    /// impl Connect for Proxied {
+    ///     fn connect(&self) -> Connecting<'_> {
+    ///         Box::pin(async {
+    ///             use tokio::io::AsyncWriteExt;
+    ///             let mut stream = tokio::net::TcpStream::connect("proxy:8000").await?;
+    ///             stream.write_all(b"daemon\n").await?;
+    ///             Ok(Box::new(stream) as _)
+    ///         })
+    ///     }
+    /// }
+    ///
+    /// let client = Client::over(Proxied);
+    /// ```
     #[must_use]
     pub fn over(connect: impl Connect) -> Client {
-        let _ = connect;
-        Client {}
+        Client::linked(Link { place: Place::Behind(Arc::new(connect)), token: None, patience: PATIENCE })
     }
 
-    /// Follows agents: see [`Watch`].
+    /// Sets the token that says who calls: over TCP the daemon's, over any transport that of an agent.
+    #[must_use]
+    pub fn token(self, token: impl Into<String>) -> Client {
+        Client::linked(Link { token: Some(token.into()), ..Link::clone(&self.link) })
+    }
+
+    /// Sets how long a daemon that was there is waited for after a cut; default 30 seconds.
+    #[must_use]
+    pub fn patience(self, patience: Duration) -> Client {
+        Client::linked(Link { patience, ..Link::clone(&self.link) })
+    }
+
+    /// Follows agents, over a connection of its own: see [`Watch`].
     #[must_use]
     pub fn watch(&self, request: WatchAgents) -> Watch {
-        let _ = request;
-        Watch {}
+        Watch::new(self.link.clone(), request)
     }
 
-    /// Calls an operation by name, as a program that passes calls on does.
+    /// Calls an operation by name, as a program that passes calls on does. Ids that are missing are added, and a call
+    /// that blocks is made as a start and a wait, as the typed methods do.
     ///
     /// # Errors
     ///
     /// Those of the operation; `unavailable` when the daemon cannot be reached.
-    pub async fn call(&self, method: &str, params: Value) -> Result<Value, ApiError> {
-        let _ = params;
-        Err(ApiError::new(Code::Unavailable, format!("{method} is not connected")))
+    pub async fn call(&self, method: &str, mut params: Value) -> Result<Value, ApiError> {
+        // What this client does not know may be anything, so it is not repeated.
+        let known = OPERATIONS.iter().find(|(name, _)| *name == method);
+        let effect = known.map_or(Effect::Destroy, |(_, effect)| *effect);
+        let wait = prepare::prepare(method, &mut params);
+        self.carry_out(method, params, effect, wait).await
     }
 
     /// Carries out an operation; one that blocks as its background form and a wait that is taken up again after a cut.
@@ -57,18 +129,74 @@ impl Client {
         request: Op,
         wait: Option<WaitForAgent>,
     ) -> Result<Op::Answer, ApiError> {
-        let _ = (request, wait);
-        Err(ApiError::new(Code::Unavailable, "not connected"))
+        let params = to_value(&request)?;
+        let answer = self.carry_out(Op::NAME, params, Op::EFFECT, wait).await?;
+        serde_json::from_value(answer).map_err(|error| not_understood(Op::NAME, &error))
+    }
+
+    async fn carry_out(
+        &self,
+        method: &str,
+        params: Value,
+        effect: Effect,
+        wait: Option<WaitForAgent>,
+    ) -> Result<Value, ApiError> {
+        let answer = self.send(method, params, effect).await?;
+        let Some(mut wait) = wait else { return Ok(answer) };
+        // From now on by its id: a title may change, and a prefix may become ambiguous.
+        if let Some(id) = answer.get("agentId").and_then(Value::as_str) {
+            wait.agent_id = Some(id.into());
+        }
+        self.send(WaitForAgent::NAME, to_value(&wait)?, WaitForAgent::EFFECT).await
+    }
+
+    async fn send(&self, method: &str, params: Value, effect: Effect) -> Result<Value, ApiError> {
+        let (call, answer) = Call::new(method, params, effect);
+        let lost = || ApiError::new(Code::Unavailable, "the runtime that held the connection has ended");
+        self.owner().send(call).await.map_err(|_| lost())?;
+        answer.await.unwrap_or_else(|_| Err(lost()))
+    }
+
+    /// Returns the way to the task that owns the connection. The first call starts it, and so does a call on a new
+    /// runtime after the one before has ended.
+    fn owner(&self) -> mpsc::Sender<Call> {
+        let mut owner = self.owner.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*owner {
+            Some(calls) if !calls.is_closed() => calls.clone(),
+            _ => {
+                let (calls, called) = mpsc::channel(CALLS);
+                tokio::spawn(owner::run(self.link.clone(), called));
+                owner.insert(calls).clone()
+            }
+        }
+    }
+
+    fn linked(link: Link) -> Client {
+        Client { link: Arc::new(link), owner: Arc::default() }
     }
 }
 
-/// What a request needs before it is sent: ids, so that it may be repeated. Requests that need something have a method
-/// of this name of their own, which goes before this one.
-pub(crate) trait Prepare {
-    /// Fills in what is missing, and says what to wait for afterwards.
-    fn prepare(&mut self) -> Option<WaitForAgent> {
-        None
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.link.place {
+            Place::At(address) => write!(f, "Client({address})"),
+            Place::Behind(_) => f.write_str("Client(..)"),
+        }
     }
 }
 
-impl<Op: Operation> Prepare for Op {}
+fn to_value(request: &impl Operation) -> Result<Value, ApiError> {
+    serde_json::to_value(request).map_err(|error| {
+        ApiError::new(Code::InvalidArgument, format!("the request cannot be written as JSON: {error}"))
+    })
+}
+
+fn not_understood(method: &str, error: &serde_json::Error) -> ApiError {
+    ApiError::new(Code::Internal, format!("the daemon's answer to `{method}` is not understood: {error}"))
+        .hint("the daemon may be of another version: `paseo daemon restart`")
+}
+
+/// How long a daemon that was there is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Calls that may wait to be taken by the task that owns the connection.
+const CALLS: usize = 64;

@@ -220,7 +220,7 @@ impl ToolCall {
 /// Returns the line that stands for text that is not shown.
 #[must_use]
 pub fn omission(bytes: i64) -> String {
-    format!("[… {bytes} bytes left out …]")
+    format!("… {bytes} bytes left out …")
 }
 
 fn is_zero(number: &i64) -> bool {

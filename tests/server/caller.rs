@@ -13,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use paseo_daemon::config::Listen;
 use paseo_daemon::server::{Doors, Limits, Server};
 use paseo_daemon::token::Tokens;
+use paseo_sdk::machine::connection;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -74,6 +75,11 @@ impl House {
         let headers = [("authorization", format!("Bearer {TOKEN}"))];
         request(self.tcp().await, Method::POST, &format!("/api/{operation}"), &headers, body).await
     }
+}
+
+/// The usual limits, but for the bytes of a message.
+pub(super) fn messages_of(message: usize) -> Limits {
+    Limits { connection: connection::Limits { message, ..connection::Limits::default() }, ..Limits::default() }
 }
 
 /// What came back over HTTP.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 
-use super::caller::{House, Reply, TOKEN, raw, request};
+use super::caller::{House, Reply, TOKEN, messages_of, raw, request};
 
 fn bearer(token: &str) -> (&'static str, String) {
     ("authorization", format!("Bearer {token}"))
@@ -173,7 +173,7 @@ async fn wrong_paths_and_methods_say_what_to_do() {
 
 #[tokio::test]
 async fn a_body_that_is_too_large_is_refused_announced_or_not() {
-    let house = House::with(Limits { message: 1000, ..Limits::default() }, |_| {}).await;
+    let house = House::with(messages_of(1000), |_| {}).await;
     let fits = format!(r#"{{"cwd": "{}"}}"#, "x".repeat(900));
     assert_eq!(house.call("list_agents", &fits).await.status, StatusCode::OK);
     check_refusal(&house.call("list_agents", &"x".repeat(1001)).await, 413, "invalid_argument");
@@ -188,7 +188,7 @@ async fn a_body_that_is_too_large_is_refused_announced_or_not() {
 
 #[tokio::test]
 async fn a_caller_that_writes_too_much_before_it_reads_learns_why() {
-    let house = House::with(Limits { message: 4 << 20, ..Limits::default() }, |_| {}).await;
+    let house = House::with(messages_of(4 << 20), |_| {}).await;
     let body = "x".repeat(7 << 20);
     let text = format!(
         "POST /api/list_agents HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {TOKEN}\r\nconnection: close\r\n\

@@ -264,19 +264,19 @@ fn tcp(host: &str, port: u16) -> Listen {
 #[test]
 fn a_flag_goes_before_the_environment_before_the_file_before_the_default() -> Result<(), ApiError> {
     let file = Some(r#"{"listen": "127.0.0.1:1", "auth": "of-the-file", "log": {"level": "debug"}}"#);
-    assert_eq!(load(None, &[], Flags::default())?.listen, tcp("127.0.0.1", 6767));
+    assert_eq!(load(None, &[], Flags::default())?.listen, Some(tcp("127.0.0.1", 6767)));
     assert_eq!(load(None, &[], Flags::default())?.warnings, [""; 0]);
     let config = load(file, &[], Flags::default())?;
-    assert_eq!((config.listen, config.auth.as_deref()), (tcp("127.0.0.1", 1), Some("of-the-file")));
+    assert_eq!((config.listen, config.auth.as_deref()), (Some(tcp("127.0.0.1", 1)), Some("of-the-file")));
     assert_eq!(config.log.level.as_deref(), Some("debug"));
     let variables = [("PASEO_LISTEN", "2"), ("PASEO_TOKEN", "of-the-environment"), ("PASEO_LOG", "warn")];
     let config = load(file, &variables, Flags::default())?;
-    assert_eq!((config.listen, config.auth.as_deref()), (tcp("127.0.0.1", 2), Some("of-the-environment")));
+    assert_eq!((config.listen, config.auth.as_deref()), (Some(tcp("127.0.0.1", 2)), Some("of-the-environment")));
     assert_eq!(config.log.level.as_deref(), Some("warn"));
     let config = load(file, &variables, Flags { listen: Some(":3".to_owned()), ..Flags::default() })?;
-    assert_eq!(config.listen, tcp("127.0.0.1", 3));
+    assert_eq!(config.listen, Some(tcp("127.0.0.1", 3)));
     let config = load(file, &[("PASEO_LISTEN", "")], Flags::default())?;
-    assert_eq!(config.listen, tcp("127.0.0.1", 1), "a variable set to nothing is not set");
+    assert_eq!(config.listen, Some(tcp("127.0.0.1", 1)), "a variable set to nothing is not set");
     let config = load(None, &[], Flags { home: Some("/elsewhere".into()), ..Flags::default() })?;
     assert_eq!(config.home, Path::new("/elsewhere"));
     Ok(())

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use fastwebsockets::OpCode;
 use paseo_daemon::server::Limits;
+use paseo_sdk::machine::connection;
 use serde_json::{Value, json};
 use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::oneshot;
 
-use super::caller::{Got, House, Socket, TOKEN};
+use super::caller::{Got, House, Socket, TOKEN, messages_of};
 use super::canned::Numbers;
 
 async fn socket(house: &House) -> Socket<UnixStream> {
@@ -92,9 +93,8 @@ async fn calls_are_answered_and_what_is_no_call_is_explained() {
     check_error(socket, &call("get_agent_status", json!({})), json!(1), -32602, "agentId").await;
     check_error(socket, &call("delete_agent", json!({"agentId": "a"})), json!(1), -32000, "lose").await;
     check_error(socket, &call("list_providers", json!({})), json!(1), -32000, "inside the daemon").await;
-    // A notification is not answered, a stray reply neither; the connection goes on.
-    socket.send(r#"{"jsonrpc":"2.0","method":"list_agents"}"#).await;
-    socket.send(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#).await;
+    check_error(socket, r#"{"jsonrpc":"2.0","method":"list_agents"}"#, Value::Null, -32600, "`id` is missing").await;
+    check_error(socket, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, Value::Null, -32600, "makes no calls").await;
     socket.call(2, "list_agents", json!({})).await;
     assert_eq!(socket.json().await["id"], 2);
 }
@@ -115,7 +115,7 @@ async fn a_message_may_come_in_fragments_with_pings_between_them() {
 
 #[tokio::test]
 async fn what_cannot_be_understood_closes_the_connection_with_the_reason() {
-    let house = House::with(Limits { message: 4096, ..Limits::default() }, |_| {}).await;
+    let house = House::with(messages_of(4096), |_| {}).await;
     let large = vec![b' '; 5000];
     let half = vec![b' '; 3000];
     type Frames<'a> = &'a [(bool, OpCode, &'a [u8])];
@@ -244,16 +244,17 @@ async fn a_client_that_does_not_read_for_too_long_is_cut() {
 
 #[tokio::test]
 async fn a_silent_client_is_asked_for_a_sign_of_life_and_then_left() {
-    let soon = Duration::from_millis(20);
-    let house = House::with(Limits { ping: soon, idle: 2 * soon, ..Limits::default() }, |_| {}).await;
+    let connection = connection::Limits { ping: 20, idle: 30, ..connection::Limits::default() };
+    let house = House::with(Limits { connection, ..Limits::default() }, |_| {}).await;
     let mut socket = socket(&house).await;
     assert_eq!(socket.next().await, Got::Ping);
-    assert_eq!(socket.next().await, Got::Close(1008));
+    assert_eq!(socket.next().await, Got::Close(1011));
 }
 
 #[tokio::test]
 async fn calls_beyond_the_limit_are_refused_until_others_have_ended() {
-    let house = House::with(Limits { calls: 1, ..Limits::default() }, |_| {}).await;
+    let connection = connection::Limits { calls: 1, ..connection::Limits::default() };
+    let house = House::with(Limits { connection, ..Limits::default() }, |_| {}).await;
     let mut socket = socket(&house).await;
     socket.call(1, "archive_agent", json!({ "agentId": "a" })).await;
     house.service.archiving.notified().await;

@@ -137,7 +137,7 @@ async fn answer(
 
 /// Reads the parameters of a call; an empty body is none.
 async fn params(hall: &Hall, mut body: Incoming) -> Result<Value, Answer> {
-    let limit = hall.limits.message;
+    let limit = hall.limits.connection.message;
     let too_large = || {
         let error = ApiError::new(Code::InvalidArgument, format!("the body is larger than {limit} bytes"));
         respond(StatusCode::PAYLOAD_TOO_LARGE, &json!(error))

@@ -1,28 +1,31 @@
 //! The WebSocket: JSON-RPC 2.0 calls in, replies and events out.
 //!
-//! One task owns a connection and everything on it, and does one thing at a time: while a write waits for a slow peer, no
+//! The machine [`Connection`] decides; here it is carried out. One task owns a connection and everything on it, and does one thing at a time: while a write waits for a slow peer, no
 //! event is asked for and no message taken in, so a peer that never reads costs one message of each. Only reading has a
 //! task of its own, because a frame that is read halfway must be read to its end.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use fastwebsockets::{
     CloseCode, Frame, OpCode, Payload, Role, WebSocketError, WebSocketRead, WebSocketWrite, after_handshake_split,
 };
 use futures_core::Stream;
-use paseo_sdk::error::{ApiError, Code};
-use paseo_sdk::frame;
+use paseo_sdk::error::ApiError;
+use paseo_sdk::machine::Machine;
+use paseo_sdk::machine::connection::{Connection, Fault, Input, Output, Side, Token};
+use paseo_sdk::model::Timestamp;
 use paseo_sdk::operation::{Caller, Effect, Feed, Principal};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, WriteHalf};
 use tokio::sync::mpsc;
-use tokio::task::{Id, JoinSet};
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, timeout};
 
-use super::{Hall, Limits, effect, fault};
+use super::{Hall, effect, fault};
 
 /// Serves one WebSocket to its end.
 pub(super) async fn serve<I>(hall: Arc<Hall>, io: I, who: Principal)
@@ -33,9 +36,19 @@ where
     let (_, writer) = after_handshake_split(tokio::io::empty(), write, Role::Server);
     let (sender, heard) = mpsc::channel(1);
     let mut reader = JoinSet::new();
-    reader.spawn(hear(read, hall.limits.message, sender));
-    let connection = Connection { hall: &hall, who, writer, calls: JoinSet::new(), ids: HashMap::new(), events: None };
-    if let Err(error) = connection.run(heard).await {
+    reader.spawn(hear(read, hall.limits.connection.message, sender));
+    let owner = Owner {
+        hall: &hall,
+        who,
+        writer,
+        torn: false,
+        began: Instant::now(),
+        machine: Connection::new(Side::Server, hall.limits.connection, Timestamp(0)),
+        calls: JoinSet::new(),
+        tokens: HashMap::new(),
+        events: None,
+    };
+    if let Err(error) = owner.run(heard).await {
         tracing::debug!("a WebSocket ended: {error}");
     }
     // The peer's own goodbye, or the end of what it was still sending: cut off at once, it may not see ours.
@@ -44,97 +57,113 @@ where
 
 type Events = Pin<Box<dyn Stream<Item = Arc<str>> + Send>>;
 
-struct Connection<'a, I> {
+/// The owner of one connection.
+struct Owner<'a, I> {
     hall: &'a Arc<Hall>,
     who: Principal,
     writer: WebSocketWrite<WriteHalf<I>>,
+    /// Whether a write was given up halfway.
+    torn: bool,
+    /// When the machine's time was 0: the clock on the wall may jump. Its time stands still while a write waits, since a
+    /// peer that is slow to read is not silent.
+    began: Instant,
+    machine: Connection,
     /// The calls in progress; dropped with the connection, they end.
-    calls: JoinSet<(String, Option<Events>)>,
-    ids: HashMap<Id, (Value, Option<Effect>)>,
+    calls: JoinSet<Ended>,
+    tokens: HashMap<Id, (Token, Option<Effect>)>,
     events: Option<Events>,
 }
 
-impl<I: AsyncRead + AsyncWrite + Send + Unpin + 'static> Connection<'_, I> {
-    async fn run(mut self, mut heard: mpsc::Receiver<Heard>) -> Result<(), WebSocketError> {
+/// What came of a call, and what it follows.
+type Ended = (Result<Value, ApiError>, Option<Events>);
+
+impl<I: AsyncRead + AsyncWrite + Send + Unpin + 'static> Owner<'_, I> {
+    async fn run(mut self, mut heard: mpsc::Receiver<Input>) -> Result<(), WebSocketError> {
         let hall = self.hall;
-        let mut talk = Talk::new(Instant::now(), hall.limits);
         let mut closing = pin!(hall.closing());
-        loop {
-            while let Some(next) = talk.poll() {
-                match next {
-                    Do::Call { id, method, params } => self.call(id, method, params),
-                    Do::Say(text) => self.say(&text).await?,
-                    Do::Ping => self.write(Frame::new(true, OpCode::Ping, None, Payload::Borrowed(b""))).await?,
-                    Do::Pong(payload) => self.write(Frame::pong(payload.into())).await?,
-                    Do::Close(code, reason) => return self.close(code, reason).await,
-                }
-            }
+        while !self.machine.is_closed() {
+            let due = self.machine.deadline().map(|due| self.instant(due));
             tokio::select! {
                 biased;
                 () = closing.as_mut() => {
                     let _ = timeout(hall.limits.grace, self.finish()).await;
-                    return self.close(CloseCode::Away.into(), "the daemon stops").await;
+                    self.tell(Input::Close { code: CloseCode::Away.into(), reason: "the daemon stops" }).await?;
                 }
-                Some(ended) = self.calls.join_next_with_id() => {
-                    talk.ended();
-                    self.reply(ended).await?;
+                Some(ended) = self.calls.join_next_with_id() => self.reply(ended).await?,
+                input = heard.recv() => self.tell(input.unwrap_or(Input::Gone)).await?,
+                () = until(due) => {
+                    self.machine.expire(self.now());
+                    self.carry_out().await?;
                 }
-                message = heard.recv() => match message {
-                    Some(message) => talk.heard(Instant::now(), message),
-                    None => return Ok(()),
-                },
-                () = tokio::time::sleep_until(talk.deadline()) => talk.expire(Instant::now()),
                 event = next(&mut self.events) => match event {
                     Some(event) => self.say(&event).await?,
                     None => self.events = None,
                 },
             }
         }
+        Ok(())
     }
 
-    fn call(&mut self, id: Value, method: String, params: Value) {
+    /// Tells the machine something and does what it asks for.
+    async fn tell(&mut self, input: Input) -> Result<(), WebSocketError> {
+        if let Err(refusal) = self.machine.handle(self.now(), input) {
+            tracing::debug!("a WebSocket went on after its end: {refusal}");
+        }
+        self.carry_out().await
+    }
+
+    async fn carry_out(&mut self) -> Result<(), WebSocketError> {
+        while let Some(output) = self.machine.poll() {
+            match output {
+                Output::Send { text, .. } => self.say(&text).await?,
+                Output::Ping => self.write(Frame::new(true, OpCode::Ping, None, Payload::Borrowed(b""))).await?,
+                Output::Pong(payload) => self.write(Frame::pong(payload.into())).await?,
+                Output::Serve { token, method, params } => self.call(token, method, params),
+                Output::Close { code, reason } => {
+                    let grace = self.hall.limits.grace;
+                    let goodbye = self.write(Frame::close(code, reason.as_bytes()));
+                    return timeout(grace, goodbye).await.unwrap_or(Ok(()));
+                }
+                Output::Answer { .. } | Output::Cut { .. } | Output::Event { .. } => {
+                    tracing::debug!("a server has nobody to tell that");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn call(&mut self, token: Token, method: String, params: Value) {
         let feed = Arc::new(Following::default());
         let caller = Caller { who: self.who.clone(), feed: Some(feed.clone()) };
         let effect = effect(&method);
-        let known = effect.is_some();
         let hall = self.hall.clone();
-        let reply_to = id.clone();
         let task = self.calls.spawn(async move {
             let outcome = hall.call(caller, &method, params).await;
-            // What a call follows begins after its own reply, and not at all when it was refused.
-            match outcome {
-                Ok(_) => (frame::reply(&reply_to, &outcome), feed.take()),
-                Err(error) if !known => (frame::error_reply(&reply_to, METHOD_NOT_FOUND, &error), None),
-                Err(_) => (frame::reply(&reply_to, &outcome), None),
-            }
+            // A call that was refused follows nothing.
+            let events = feed.take().filter(|_| outcome.is_ok());
+            (outcome, events)
         });
-        self.ids.insert(task.id(), (id, effect));
+        self.tokens.insert(task.id(), (token, effect));
     }
 
-    async fn reply(
-        &mut self,
-        ended: Result<(Id, (String, Option<Events>)), tokio::task::JoinError>,
-    ) -> Result<(), WebSocketError> {
-        match ended {
-            Ok((task, (text, events))) => {
-                self.ids.remove(&task);
-                self.say(&text).await?;
-                if events.is_some() {
-                    self.events = events;
-                }
-                Ok(())
-            }
-            Err(error) => {
-                let (id, _) = self.ids.remove(&error.id()).unwrap_or_default();
-                self.say(&frame::reply(&id, &Err(fault(&error)))).await
-            }
+    async fn reply(&mut self, ended: Result<(Id, Ended), JoinError>) -> Result<(), WebSocketError> {
+        let (task, (result, events)) = match ended {
+            Ok(ended) => ended,
+            Err(error) => (error.id(), (Err(fault(&error)), None)),
+        };
+        let Some((token, _)) = self.tokens.remove(&task) else { return Ok(()) };
+        self.tell(Input::Reply { token, result }).await?;
+        // What a call follows begins after its own reply.
+        if events.is_some() {
+            self.events = events;
         }
+        Ok(())
     }
 
     /// Waits for the calls that change something, and sends every reply there is. A call that reads is asked again by its
     /// client.
     async fn finish(&mut self) -> Result<(), WebSocketError> {
-        while self.ids.values().any(|(_, effect)| matches!(effect, Some(Effect::Write | Effect::Destroy))) {
+        while self.tokens.values().any(|(_, effect)| matches!(effect, Some(Effect::Write | Effect::Destroy))) {
             match self.calls.join_next_with_id().await {
                 Some(ended) => self.reply(ended).await?,
                 None => break,
@@ -150,17 +179,25 @@ impl<I: AsyncRead + AsyncWrite + Send + Unpin + 'static> Connection<'_, I> {
         self.write(Frame::text(Payload::Borrowed(text.as_bytes()))).await
     }
 
-    async fn close(&mut self, code: u16, reason: &str) -> Result<(), WebSocketError> {
-        let grace = self.hall.limits.grace;
-        match timeout(grace, self.write(Frame::close(code, reason.as_bytes()))).await {
-            Ok(written) => written,
-            Err(_) => Err(WebSocketError::ConnectionClosed),
+    async fn write(&mut self, frame: Frame<'_>) -> Result<(), WebSocketError> {
+        // After half a frame anything more would be read as its other half.
+        if std::mem::replace(&mut self.torn, true) {
+            return Err(WebSocketError::ConnectionClosed);
         }
+        let before = Instant::now();
+        self.writer.write_frame(frame).await?;
+        self.writer.flush().await?;
+        self.began += before.elapsed();
+        self.torn = false;
+        Ok(())
     }
 
-    async fn write(&mut self, frame: Frame<'_>) -> Result<(), WebSocketError> {
-        self.writer.write_frame(frame).await?;
-        self.writer.flush().await
+    fn now(&self) -> Timestamp {
+        Timestamp(i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX))
+    }
+
+    fn instant(&self, time: Timestamp) -> Instant {
+        self.began + Duration::from_millis(u64::try_from(time.0).unwrap_or(0))
     }
 }
 
@@ -191,94 +228,16 @@ async fn next(events: &mut Option<Events>) -> Option<Arc<str>> {
     .await
 }
 
-/// What arrives.
-enum Heard {
-    Text(String),
-    Binary,
-    Ping(Vec<u8>),
-    Pong,
-    Closed(u16),
-    Broken(u16, &'static str),
-}
-
-/// What is to be done about it.
-enum Do {
-    Call { id: Value, method: String, params: Value },
-    Say(String),
-    Ping,
-    Pong(Vec<u8>),
-    Close(u16, &'static str),
-}
-
-/// The decisions about one connection: what is a call, what is refused, when it is silent for too long.
-struct Talk {
-    limits: Limits,
-    last_heard: Instant,
-    pinged: bool,
-    calls: usize,
-    out: VecDeque<Do>,
-}
-
-impl Talk {
-    fn new(now: Instant, limits: Limits) -> Talk {
-        Talk { limits, last_heard: now, pinged: false, calls: 0, out: VecDeque::new() }
-    }
-
-    fn heard(&mut self, now: Instant, message: Heard) {
-        self.last_heard = now;
-        self.pinged = false;
-        let next = match message {
-            Heard::Text(text) => match frame::Frame::parse(&text) {
-                Ok(frame::Frame::Call { id, .. }) if self.calls >= self.limits.calls => {
-                    let error = ApiError::new(Code::Unavailable, "too many calls are in progress on this connection")
-                        .hint("wait for replies, or open another connection");
-                    Do::Say(frame::reply(&id, &Err(error)))
-                }
-                Ok(frame::Frame::Call { id, method, params }) => {
-                    self.calls += 1;
-                    Do::Call { id, method, params }
-                }
-                // JSON-RPC forbids to answer a notification, and nothing here listens to one.
-                Ok(frame::Frame::Notification { .. } | frame::Frame::Reply { .. }) => return,
-                Err(malformed) => Do::Say(malformed.reply()),
-            },
-            Heard::Binary => Do::Close(CloseCode::Unsupported.into(), "send JSON-RPC as text"),
-            Heard::Ping(payload) => Do::Pong(payload),
-            Heard::Pong => return,
-            Heard::Closed(code) => Do::Close(code, ""),
-            Heard::Broken(code, reason) => Do::Close(code, reason),
-        };
-        self.out.push_back(next);
-    }
-
-    fn ended(&mut self) {
-        self.calls = self.calls.saturating_sub(1);
-    }
-
-    fn poll(&mut self) -> Option<Do> {
-        self.out.pop_front()
-    }
-
-    fn deadline(&self) -> Instant {
-        self.last_heard + if self.pinged { self.limits.idle } else { self.limits.ping }
-    }
-
-    fn expire(&mut self, now: Instant) {
-        if now < self.deadline() {
-            return;
-        }
-        if self.pinged {
-            self.out.push_back(Do::Close(CloseCode::Policy.into(), "no sign of life"));
-            self.last_heard = now;
-        } else {
-            self.pinged = true;
-            self.out.push_back(Do::Ping);
-        }
+/// Returns when it is time; never when nothing is due.
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
     }
 }
 
 /// Reads to the end of what can be understood, and swallows a bounded rest so that the peer reads why before it is cut.
-async fn hear<R: AsyncRead + Unpin>(mut read: R, limit: usize, sender: mpsc::Sender<Heard>) {
+async fn hear<R: AsyncRead + Unpin>(mut read: R, limit: usize, sender: mpsc::Sender<Input>) {
     let last = {
         let (frames, _) = after_handshake_split(&mut read, tokio::io::sink(), Role::Server);
         listen(frames, limit, &sender).await
@@ -295,8 +254,8 @@ async fn hear<R: AsyncRead + Unpin>(mut read: R, limit: usize, sender: mpsc::Sen
 async fn listen<R: AsyncRead + Unpin>(
     mut frames: WebSocketRead<R>,
     limit: usize,
-    sender: &mpsc::Sender<Heard>,
-) -> Option<Heard> {
+    sender: &mpsc::Sender<Input>,
+) -> Option<Input> {
     frames.set_auto_close(false);
     frames.set_auto_pong(false);
     frames.set_max_message_size(limit + 1);
@@ -308,21 +267,18 @@ async fn listen<R: AsyncRead + Unpin>(
             Err(error) => return broken(&error),
         };
         let heard = match frame.opcode {
-            OpCode::Ping => Heard::Ping(frame.payload.to_vec()),
-            OpCode::Pong => Heard::Pong,
-            OpCode::Close => return Some(Heard::Closed(farewell(&frame.payload))),
-            OpCode::Continuation if message.is_none() => {
-                return Some(Heard::Broken(CloseCode::Protocol.into(), "a continuation of nothing"));
-            }
-            OpCode::Text | OpCode::Binary if message.is_some() => {
-                return Some(Heard::Broken(CloseCode::Protocol.into(), "a message within a message"));
-            }
+            OpCode::Ping => Input::Ping(frame.payload.to_vec()),
+            OpCode::Pong => Input::Pong,
+            OpCode::Close => return Some(Input::Close { code: farewell(&frame.payload), reason: "" }),
+            // A continuation of nothing, or a message within a message.
+            OpCode::Continuation if message.is_none() => return Some(Input::Unreadable(Fault::Protocol)),
+            OpCode::Text | OpCode::Binary if message.is_some() => return Some(Input::Unreadable(Fault::Protocol)),
             OpCode::Text | OpCode::Binary | OpCode::Continuation => {
                 let text = frame.opcode == OpCode::Text;
                 let so_far = message.get_or_insert(Message { text, bytes: Vec::new(), fragments: 0 });
                 so_far.fragments += 1;
                 if so_far.bytes.len() + frame.payload.len() > limit || so_far.fragments > FRAGMENTS {
-                    return Some(too_large());
+                    return Some(Input::Unreadable(Fault::TooLarge));
                 }
                 match so_far.bytes.is_empty() {
                     true => so_far.bytes = Vec::from(frame.payload),
@@ -333,10 +289,10 @@ async fn listen<R: AsyncRead + Unpin>(
                 }
                 match message.take() {
                     Some(Message { text: true, bytes, .. }) => match String::from_utf8(bytes) {
-                        Ok(text) => Heard::Text(text),
-                        Err(_) => return Some(Heard::Broken(CloseCode::Invalid.into(), "not UTF-8")),
+                        Ok(text) => Input::Text(text),
+                        Err(_) => return Some(Input::Unreadable(Fault::NotUtf8)),
                     },
-                    _ => Heard::Binary,
+                    _ => return Some(Input::Unreadable(Fault::Binary)),
                 }
             }
         };
@@ -353,17 +309,13 @@ struct Message {
     fragments: usize,
 }
 
-fn broken(error: &WebSocketError) -> Option<Heard> {
+fn broken(error: &WebSocketError) -> Option<Input> {
     match error {
         WebSocketError::UnexpectedEOF | WebSocketError::IoError(_) | WebSocketError::ConnectionClosed => None,
-        WebSocketError::FrameTooLarge => Some(too_large()),
-        WebSocketError::InvalidUTF8 => Some(Heard::Broken(CloseCode::Invalid.into(), "not UTF-8")),
-        _ => Some(Heard::Broken(CloseCode::Protocol.into(), "not a WebSocket frame")),
+        WebSocketError::FrameTooLarge => Some(Input::Unreadable(Fault::TooLarge)),
+        WebSocketError::InvalidUTF8 => Some(Input::Unreadable(Fault::NotUtf8)),
+        _ => Some(Input::Unreadable(Fault::Protocol)),
     }
-}
-
-fn too_large() -> Heard {
-    Heard::Broken(CloseCode::Size.into(), "the message is too large")
 }
 
 /// Returns the code to say goodbye with: the peer's own, where it may be said.
@@ -378,7 +330,5 @@ fn farewell(payload: &[u8]) -> u16 {
     }
 }
 
-/// JSON-RPC's number for an operation that there is not.
-const METHOD_NOT_FOUND: i64 = -32601;
 /// How many fragments a message may come in: enough for the largest in pieces of half a KiB, too few to be endless.
 const FRAGMENTS: usize = 1 << 16;

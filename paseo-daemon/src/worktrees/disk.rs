@@ -3,27 +3,28 @@
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
+use std::time::SystemTime;
 
+use gix::bstr::ByteSlice as _;
 use gix::refs::transaction::{Change, LogChange, PreviousValue, RefEdit, RefLog};
 use gix::refs::{FullName, Target};
 use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::machine::worktree::{Branch, Condition, Fact, Kind, Leftover, Note, Sight, Step, Tree};
 
 use super::list::is_dirty;
-use super::site::{MARK_PREFIX, Site, find_reference, internal};
+use super::site::{MARK_PREFIX, Site, discover, find_reference, internal};
 
-/// Carries out a step.
-pub(super) fn carry_out(site: &Site, step: &Step, stop: &AtomicBool) -> Fact {
+/// Carries out a step, for a daemon that runs `since` then.
+pub(super) fn carry_out(site: &Site, since: SystemTime, step: &Step, stop: &AtomicBool) -> Fact {
     let done = match step {
         Step::Leftovers => return leftovers(site).map_or_else(Fact::Failed, Fact::Leftovers),
         Step::Look(branch) => return look(site, branch).map_or_else(Fact::Failed, Fact::Seen),
-        Step::Check(note) => return check(site, note).map_or_else(Fact::Failed, Fact::Checked),
         Step::Mark(note) => write_note(&site.mark(&note.slug), note),
         Step::MakeBranch(note) => make_branch(site, note),
         Step::MakeTree(note) => make_tree(site, note, stop),
         Step::WriteNote(note) => find_note_file(site, note).and_then(|file| write_note(&file, note)),
-        Step::RemoveTree(note) => remove_tree(site, note),
-        Step::RemoveBranch(note) => remove_branch(site, note),
+        Step::RemoveTree(note) => return remove_tree(site, note).unwrap_or_else(Fact::Failed),
+        Step::RemoveBranch(note) => remove_stale_lock(site, since, note).and_then(|()| remove_branch(site, note)),
         Step::Unmark(note) => unmark(site, note),
     };
     done.map_or_else(Fact::Failed, |()| Fact::Done)
@@ -72,7 +73,17 @@ pub(super) fn head_branch(git_dir: &Path) -> Option<String> {
     Some(head.trim_end().strip_prefix("ref: refs/heads/")?.to_owned())
 }
 
+/// Whether anything may be there that a request or a daemon left behind.
+pub(super) fn has_remains(site: &Site) -> Result<bool, ApiError> {
+    Ok(names(&site.directory)?.iter().any(|name| name.starts_with('.')))
+}
+
 fn leftovers(site: &Site) -> Result<Vec<Leftover>, ApiError> {
+    // Marks that were cut short while they were written speak of nothing yet.
+    for name in names(&site.directory)?.iter().filter(|name| name.starts_with(MARK_PREFIX) && name.ends_with(".new")) {
+        remove_file(&site.directory.join(name))?;
+        let _ = std::fs::remove_dir(&site.directory);
+    }
     let marks = read_marks(site)?;
     if marks.is_empty() {
         return Ok(Vec::new());
@@ -143,12 +154,10 @@ fn look_for_branch(repository: &gix::Repository, branch: &str) -> Result<Branch,
     })
 }
 
-fn check(site: &Site, note: &Note) -> Result<Condition, ApiError> {
-    let Some((tree, _)) = find_ours(site, note)? else {
-        return Err(ApiError::new(Code::NotFound, format!("no worktree `{}`", note.slug)));
-    };
+/// Reads how a finished worktree is.
+fn condition(tree: &Registered) -> Result<Condition, ApiError> {
     let unreadable = |error| internal(&format!("cannot read the worktree {}", tree.path.display()), &error);
-    let repository = super::site::discover(&tree.path).map_err(unreadable)?;
+    let repository = discover(&tree.path).map_err(unreadable)?;
     Ok(Condition {
         branch: head_branch(&tree.git_dir),
         head: repository.head_id().ok().map(|id| id.to_string()),
@@ -192,7 +201,7 @@ fn make_tree(site: &Site, note: &Note, stop: &AtomicBool) -> Result<(), ApiError
     }
 }
 
-fn remove_tree(site: &Site, note: &Note) -> Result<(), ApiError> {
+fn remove_tree(site: &Site, note: &Note) -> Result<Fact, ApiError> {
     let path = site.tree(&note.slug);
     let repository = site.open()?;
     let found = registered(&repository)?.into_iter().find(|tree| tree.path == path);
@@ -200,16 +209,16 @@ fn remove_tree(site: &Site, note: &Note) -> Result<(), ApiError> {
         match read_note(&tree.git_dir)? {
             Some(other) if other.created_at != note.created_at => {
                 tracing::warn!("{} is another worktree by now; it stays", path.display());
-                return Ok(());
+                return Ok(Fact::Done);
             }
-            // It was finished, so somebody may have worked in it. Looked at once more, right before it goes.
-            Some(_) => {
-                let condition = check(site, note)?;
-                if !condition.clean || condition.locked {
-                    return Err(ApiError::new(Code::Refused, format!("{} has been worked in", path.display())));
+            // It was finished, so somebody may have worked in it.
+            Some(_) if tree.path.is_dir() => {
+                if let Some(why) = condition(tree)?.changed_since(note) {
+                    return Ok(Fact::Kept(why));
                 }
                 remove_file(&tree.git_dir.join(NOTE))?;
             }
+            Some(_) => remove_file(&tree.git_dir.join(NOTE))?,
             None => {}
         }
     }
@@ -225,7 +234,8 @@ fn remove_tree(site: &Site, note: &Note) -> Result<(), ApiError> {
         remove_registration(&tree.git_dir)?;
     }
     remove_stubs(&repository.common_dir().join("worktrees"), &note.slug);
-    remove_dir_all(&trash)
+    remove_dir_all(&trash)?;
+    Ok(Fact::Done)
 }
 
 /// Whose a directory is.
@@ -298,21 +308,18 @@ fn remove_branch(site: &Site, note: &Note) -> Result<(), ApiError> {
     let repository = site.open()?;
     let name = full_name(&note.branch)?;
     let unreadable = |error| internal(&format!("cannot read the branch `{}`", note.branch), &error);
-    let Some(reference) = find_reference(&repository, &name.as_bstr().to_string()).map_err(unreadable)? else {
-        return Ok(());
+    // Its last entry is the creation for this note: it has not been touched since. Without a reflog the commit must do.
+    let log = site.common_dir.join("logs").join(format!("refs/heads/{}", note.branch));
+    let ours = std::fs::read(&log).map(|text| text.trim_end().ends_with(format!("\t{}", token(note)).as_bytes()));
+    let reference = find_reference(&repository, &name.as_bstr().to_string()).map_err(unreadable)?;
+    let Some(reference) = reference else {
+        // git writes the entry first and the branch then.
+        return if matches!(ours, Ok(true)) { remove_file(&log) } else { Ok(()) };
     };
+    let ours = ours.unwrap_or(true);
     let commit = parse(&note.base_commit)?;
     let used = head_branch(&site.common_dir).as_ref() == Some(&note.branch)
         || registered(&repository)?.iter().any(|tree| head_branch(&tree.git_dir).as_ref() == Some(&note.branch));
-    let mut log = reference.log_iter();
-    let ours = match log.all() {
-        Ok(Some(mut lines)) => {
-            matches!(lines.next(), Some(Ok(first)) if first.message == token(note).as_str()) && lines.next().is_none()
-        }
-        // Without a reflog the commit alone must do.
-        Ok(None) => true,
-        Err(_) => false,
-    };
     if used || !ours || reference.try_id().map(|id| id.detach()) != Some(commit) {
         tracing::warn!("branch `{}` is not as it was made; it stays", note.branch);
         return Ok(());
@@ -324,19 +331,28 @@ fn remove_branch(site: &Site, note: &Note) -> Result<(), ApiError> {
         .map_err(|error| internal(&format!("cannot remove the branch `{}`", note.branch), &error))
 }
 
+/// Removes the lock of a branch that a daemon was making when it died. One that is older than this daemon is not this
+/// one's, and no other program holds the lock of such a branch for longer than a moment.
+fn remove_stale_lock(site: &Site, since: SystemTime, note: &Note) -> Result<(), ApiError> {
+    let heads = site.common_dir.join("refs/heads");
+    let lock = heads.join(format!("{}.lock", note.branch));
+    let made = std::fs::symlink_metadata(&lock).and_then(|metadata| metadata.modified());
+    if !site.mark(&note.slug).exists() || !made.is_ok_and(|made| made < since) {
+        return Ok(());
+    }
+    tracing::info!("removing {}, left by a daemon that died", lock.display());
+    remove_file(&lock)?;
+    let between = lock.ancestors().skip(1).take_while(|above| **above != *heads);
+    // Only those that are empty go.
+    between.map_while(|above| std::fs::remove_dir(above).ok()).for_each(drop);
+    Ok(())
+}
+
 fn unmark(site: &Site, note: &Note) -> Result<(), ApiError> {
     remove_file(&site.mark(&note.slug))?;
     // Gone when it held nothing else.
     let _ = std::fs::remove_dir(&site.directory);
     Ok(())
-}
-
-/// Finds the worktree of a note, and its note file.
-fn find_ours(site: &Site, note: &Note) -> Result<Option<(Registered, Note)>, ApiError> {
-    let found = registered(&site.open()?)?.into_iter().find(|tree| tree.path == site.tree(&note.slug));
-    let Some(tree) = found else { return Ok(None) };
-    let known = read_note(&tree.git_dir)?.filter(|known| known.created_at == note.created_at);
-    Ok(known.map(|known| (tree, known)))
 }
 
 fn find_note_file(site: &Site, note: &Note) -> Result<PathBuf, ApiError> {

@@ -8,7 +8,7 @@ use paseo_sdk::machine::worktree::Note;
 use paseo_sdk::model::{ListedWorktree, Setup};
 
 use super::disk::{Registered, head_branch, names, read_marks, read_note, registered};
-use super::site::{Site, discover, find_reference, internal};
+use super::site::{Site, discover, find_reference, internal, real};
 
 /// Lists the worktrees of one repository, by path. One that cannot be read says why and hides no other.
 pub(super) fn list(site: &Site) -> Result<Vec<ListedWorktree>, ApiError> {
@@ -54,8 +54,7 @@ pub(super) fn is_dirty(repository: &gix::Repository) -> gix::Result<bool> {
 pub(super) fn everywhere(home: &Path) -> Result<(Vec<Site>, Vec<ListedWorktree>), ApiError> {
     let mut sites = BTreeMap::new();
     let mut lost = Vec::new();
-    let home = home.canonicalize().unwrap_or_else(|_| home.to_owned());
-    let root = home.join("worktrees");
+    let root = real(home).join("worktrees");
     for directory in names(&root)? {
         let directory = root.join(directory);
         for slug in names(&directory).unwrap_or_default().into_iter().filter(|name| !name.starts_with('.')) {
@@ -64,7 +63,7 @@ pub(super) fn everywhere(home: &Path) -> Result<(Vec<Site>, Vec<ListedWorktree>)
                 continue;
             }
             let found = discover(&path).map_err(|error| internal("its repository cannot be opened", &error));
-            match found.and_then(|repository| Site::of(&home, &repository)) {
+            match found.and_then(|repository| Site::of(home, &repository)) {
                 Ok(site) => drop(sites.insert(site.common_dir.clone(), site)),
                 Err(error) => lost.push(orphan(&path, slug, error)),
             }

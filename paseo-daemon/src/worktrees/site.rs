@@ -29,10 +29,15 @@ impl Site {
             return Err(ApiError::invalid("cwd", format!("{} is not a directory", cwd.display()))
                 .hint("give a directory that exists, in a git repository"));
         }
-        let here = discover(cwd).map_err(|error| {
-            tracing::debug!("no repository at {}: {error:#}", cwd.display());
-            ApiError::invalid("cwd", format!("{} is not in a git repository", cwd.display()))
-                .hint("give a directory of a repository, or make one: `git init`")
+        let here = discover(cwd).map_err(|error| match gix::discover::upwards(cwd) {
+            Ok(_) => ApiError::new(
+                Code::Unsupported,
+                format!("cwd: the repository of {} cannot be opened: {error:#}", cwd.display()),
+            )
+            .hint("`git status` there may say more; paseo cannot read SHA-256 repositories yet")
+            .details(serde_json::json!({ "field": "cwd" })),
+            Err(_) => ApiError::invalid("cwd", format!("{} is not in a git repository", cwd.display()))
+                .hint("give a directory of a repository, or make one: `git init`"),
         })?;
         let site = Site::of(home, &here)?;
         Ok((here, site))
@@ -54,8 +59,7 @@ impl Site {
         };
         let checkout = canonical(checkout)?;
         let common_dir = canonical(main.common_dir())?;
-        // git registers worktrees by their real path; a home that does not exist yet has no other.
-        let home = home.canonicalize().unwrap_or_else(|_| home.to_owned());
+        let home = real(home);
         if home.to_str().is_none() {
             return Err(ApiError::new(
                 Code::Unsupported,
@@ -89,6 +93,16 @@ impl Site {
     /// Returns where a tree is put out of sight while it is being deleted.
     pub(super) fn trash(&self, slug: &str) -> PathBuf {
         self.directory.join(format!(".removing-{slug}"))
+    }
+}
+
+/// Returns the real path of a directory that may not exist yet: git registers worktrees by that.
+pub(super) fn real(directory: &Path) -> PathBuf {
+    let found = directory.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
+    match found.and_then(|(above, real)| Some(real.join(directory.strip_prefix(above).ok()?))) {
+        // Joining nothing would leave a slash at the end.
+        Some(real) => real.components().collect(),
+        None => directory.to_owned(),
     }
 }
 

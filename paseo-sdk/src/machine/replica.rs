@@ -45,6 +45,11 @@ pub enum Input {
         /// The agent that was asked about.
         agent: AgentId,
     },
+    /// An agent is no longer there, as asking for it has shown.
+    Missing {
+        /// The agent.
+        agent: AgentId,
+    },
     /// The connection is gone: nothing more comes of what was asked on it.
     Cut,
 }
@@ -84,6 +89,17 @@ impl Replica {
                 WatchAgents { agents: Some(self.known.iter().map(from).collect()) }
             }
         }
+    }
+
+    /// Returns the agents that are known.
+    pub fn agents(&self) -> impl Iterator<Item = &AgentId> {
+        self.known.keys()
+    }
+
+    /// Returns whether there is nothing left to follow: every agent that was asked for was deleted.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.request.agents.is_some() && self.known.is_empty() && !matches!(self.phase, Phase::First(_))
     }
 
     fn watching(&mut self, now: Timestamp, watching: Watching) {
@@ -218,6 +234,7 @@ impl Machine for Replica {
                     timeline.history.unanswered(now);
                 }
             }
+            Input::Missing { agent } => self.removed(agent),
             Input::Cut => self.cut(),
         }
         Ok(())

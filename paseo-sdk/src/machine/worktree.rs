@@ -5,170 +5,16 @@
 //! it is undone in reverse, whether a step failed, its caller went away, or the daemon died.
 
 mod choice;
+mod words;
 
 use std::collections::{BTreeMap, VecDeque};
 
 pub use choice::{Base, Branch, Choice, Kind, Note, Sight, Tree, Want, check_slug, choose, slug_of};
+pub use words::{Answer, Condition, Fact, Input, Leftover, Output, Refusal, Step, Ticket};
 
 use super::Machine;
-use crate::error::{ApiError, Code};
+use crate::error::ApiError;
 use crate::model::Timestamp;
-
-/// The number of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket(pub i64);
-
-/// What the machine is told.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Input {
-    /// Somebody wants a worktree.
-    Create {
-        /// The request.
-        ticket: Ticket,
-        /// What is wanted.
-        want: Want,
-    },
-    /// The caller that a worktree was made for cannot use it.
-    RollBack {
-        /// The request.
-        ticket: Ticket,
-        /// The worktree's directory name.
-        slug: String,
-    },
-    /// What was left half made shall go, unless something is being made right now.
-    Tidy {
-        /// The request.
-        ticket: Ticket,
-    },
-    /// Nobody waits for this request any more. A worktree that it made, and that nobody else was given, goes.
-    Cancel {
-        /// The request.
-        ticket: Ticket,
-    },
-    /// What came of the step that was asked for.
-    Fact(Fact),
-}
-
-/// What came of a step.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Fact {
-    /// What was left half made, in answer to `Step::Leftovers`.
-    Leftovers(Vec<Leftover>),
-    /// What is there, in answer to `Step::Look`.
-    Seen(Sight),
-    /// How a worktree is, in answer to `Step::Check`.
-    Checked(Condition),
-    /// Any other step is done.
-    Done,
-    /// The step failed, and what it had begun may be there in part.
-    Failed(ApiError),
-}
-
-/// A worktree whose mark is still there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Leftover {
-    /// What the mark says.
-    pub note: Note,
-    /// Whether the note was written, so that only the mark is left over.
-    pub finished: bool,
-}
-
-/// How a worktree is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Condition {
-    /// The branch checked out in it.
-    pub branch: Option<String>,
-    /// The commit checked out in it.
-    pub head: Option<String>,
-    /// Whether it has neither uncommitted nor untracked files.
-    pub clean: bool,
-    /// Whether somebody locked it.
-    pub locked: bool,
-}
-
-/// What the machine asks for.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Output {
-    /// To carry out a step and say what came of it. There is one at a time.
-    Do(Step),
-    /// To end the step that is being carried out as soon as it can be.
-    Stop,
-    /// To answer a request.
-    Answer {
-        /// The request.
-        ticket: Ticket,
-        /// The answer.
-        answer: Answer,
-    },
-}
-
-/// One thing to do.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Step {
-    /// Find the worktrees whose mark is still there.
-    Leftovers,
-    /// Find what is there under this branch's name, and around it.
-    Look(String),
-    /// Find how this worktree is.
-    Check(Note),
-    /// Write the mark.
-    Mark(Note),
-    /// Make the branch.
-    MakeBranch(Note),
-    /// Register the tree and fill it.
-    MakeTree(Note),
-    /// Write the note.
-    WriteNote(Note),
-    /// Remove note, tree and registration, as far as they are there and this note's.
-    RemoveTree(Note),
-    /// Remove the branch, if it is there, this note's, and has not moved.
-    RemoveBranch(Note),
-    /// Remove the mark.
-    Unmark(Note),
-}
-
-/// The answer to a request.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Answer {
-    /// This worktree was made.
-    Created(Note),
-    /// This worktree was there already.
-    Found(Note),
-    /// The worktree is gone, as if it had never been.
-    RolledBack,
-    /// The worktree stays, and why.
-    Kept(&'static str),
-    /// Nothing half made is left that can be removed.
-    Tidied,
-    /// It cannot be, or did not work; what had been begun is undone.
-    Failed(ApiError),
-}
-
-/// Why an input was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// Too many requests wait already.
-    #[error("too many worktrees of this repository are asked for at once")]
-    Full,
-    /// Another request has this number.
-    #[error("this request is known already")]
-    Known,
-    /// No request has this number.
-    #[error("there is no such request")]
-    Unknown,
-    /// No step was asked for that this would come of.
-    #[error("nothing was asked that this would answer")]
-    Unasked,
-}
-
-impl From<Refusal> for ApiError {
-    fn from(refusal: Refusal) -> ApiError {
-        match refusal {
-            Refusal::Full => ApiError::new(Code::Unavailable, refusal.to_string()).hint("try again in a moment"),
-            _ => ApiError::new(Code::Internal, refusal.to_string()),
-        }
-    }
-}
 
 /// The worktrees of one repository.
 #[derive(Clone, Debug, Default)]
@@ -177,6 +23,8 @@ pub struct Repository {
     work: Option<Work>,
     /// Worktrees that a request made and that nobody else was given: these may be rolled back.
     fresh: BTreeMap<Ticket, Note>,
+    /// Worktrees that were to go and could not be removed: tried again at the next use.
+    stuck: VecDeque<Note>,
     out: VecDeque<Output>,
 }
 
@@ -250,7 +98,7 @@ enum State {
     Sweeping {
         note: Note,
         undo: Undo,
-        rest: VecDeque<Leftover>,
+        rest: VecDeque<(Note, Undo)>,
         then: Option<Want>,
     },
     Looking(Want),
@@ -258,7 +106,6 @@ enum State {
         note: Note,
         make: Make,
     },
-    Checking(Note),
     Undoing {
         note: Note,
         undo: Undo,
@@ -393,7 +240,10 @@ impl Repository {
         };
         let Work { ticket, cancelled, state } = work;
         match (state, fact) {
-            (State::Listing(then), Fact::Leftovers(found)) => self.sweep(ticket, cancelled, found.into(), then),
+            (State::Listing(then), Fact::Leftovers(found)) => {
+                let due = self.due(found);
+                self.sweep(ticket, cancelled, due, then);
+            }
             // What is left over stands in nobody's way.
             (State::Listing(then), _) => self.sweep(ticket, cancelled, VecDeque::new(), then),
             (State::Sweeping { note, undo, rest, then }, Fact::Done) => match undo.next() {
@@ -401,8 +251,17 @@ impl Repository {
                     let step = undo.step(note.clone());
                     self.go_on(ticket, cancelled, State::Sweeping { note, undo, rest, then }, step);
                 }
-                None => self.sweep(ticket, cancelled, rest, then),
+                None => {
+                    self.stuck.retain(|stuck| *stuck != note);
+                    self.sweep(ticket, cancelled, rest, then);
+                }
             },
+            // Somebody works in it by now, so it is theirs.
+            (State::Sweeping { note, rest, then, .. }, Fact::Kept(_)) => {
+                self.stuck.retain(|stuck| *stuck != note);
+                let step = Step::Unmark(note.clone());
+                self.go_on(ticket, cancelled, State::Sweeping { note, undo: Undo::Unmark, rest, then }, step);
+            }
             // Its mark stays, so it is tried again at the next use.
             (State::Sweeping { rest, then, .. }, _) => self.sweep(ticket, cancelled, rest, then),
             (State::Looking(_), _) if cancelled => self.finish(None),
@@ -410,6 +269,7 @@ impl Repository {
                 Choice::Make(note) => self.make(ticket, cancelled, note, Make::Mark),
                 Choice::Return(note) => {
                     self.fresh.retain(|_, fresh| fresh.slug != note.slug);
+                    self.stuck.retain(|stuck| stuck.slug != note.slug);
                     self.finish(Some((ticket, Answer::Found(note))));
                 }
                 Choice::Refuse(error) => self.finish(Some((ticket, Answer::Failed(error)))),
@@ -426,34 +286,43 @@ impl Repository {
             (State::Making { note, make }, Fact::Failed(error)) => {
                 self.undo(ticket, cancelled, note, make.undo(), Answer::Failed(error));
             }
-            (State::Checking(note), Fact::Checked(condition)) => {
-                self.fresh.retain(|_, fresh| fresh.slug != note.slug);
-                match changed(&note, &condition) {
-                    Some(why) => self.finish(Some((ticket, Answer::Kept(why)))),
-                    None => self.undo(ticket, cancelled, note, Undo::Mark, Answer::RolledBack),
-                }
-            }
             (State::Undoing { note, undo, then }, Fact::Done) => match undo.next() {
                 Some(undo) => self.undo(ticket, cancelled, note, undo, then),
                 None => self.finish(Some((ticket, then))),
             },
+            (State::Undoing { note, then, .. }, Fact::Kept(why)) => {
+                let then = if then == Answer::RolledBack { Answer::Kept(why) } else { then };
+                self.undo(ticket, cancelled, note, Undo::Unmark, then);
+            }
             // Everything is gone but the mark, which will find nothing at the next use.
             (State::Undoing { undo: Undo::Unmark, then, .. }, _) => self.finish(Some((ticket, then))),
-            (State::Undoing { then, .. }, Fact::Failed(error)) => {
+            (State::Undoing { note, then, .. }, Fact::Failed(error)) => {
+                if self.stuck.len() >= MOST_STUCK {
+                    self.stuck.pop_front();
+                }
+                self.stuck.push_back(note);
                 self.finish(Some((ticket, Answer::Failed(stuck(then, error)))));
             }
-            (State::Looking(_) | State::Checking(_), Fact::Failed(error)) => {
-                self.finish(Some((ticket, Answer::Failed(error))));
-            }
+            (State::Looking(_), Fact::Failed(error)) => self.finish(Some((ticket, Answer::Failed(error)))),
             (state, fact) => unreachable!("{state:?} does not expect {fact:?}"),
         }
         Ok(())
     }
 
-    fn sweep(&mut self, ticket: Ticket, cancelled: bool, mut rest: VecDeque<Leftover>, then: Option<Want>) {
+    /// Returns what shall go before anything else is made, and with what that begins.
+    fn due(&self, found: Vec<Leftover>) -> VecDeque<(Note, Undo)> {
+        let unmarked = self.stuck.iter().filter(|stuck| !found.iter().any(|leftover| leftover.note == **stuck));
+        let mut due: VecDeque<_> = unmarked.map(|note| (note.clone(), Undo::Mark)).collect();
+        due.extend(found.into_iter().map(|Leftover { note, finished }| {
+            let stays = finished && !self.stuck.contains(&note);
+            (note, if stays { Undo::Unmark } else { Undo::Tree })
+        }));
+        due
+    }
+
+    fn sweep(&mut self, ticket: Ticket, cancelled: bool, mut rest: VecDeque<(Note, Undo)>, then: Option<Want>) {
         match (rest.pop_front(), then) {
-            (Some(Leftover { note, finished }), then) => {
-                let undo = if finished { Undo::Unmark } else { Undo::Tree };
+            (Some((note, undo)), then) => {
                 let step = undo.step(note.clone());
                 self.go_on(ticket, cancelled, State::Sweeping { note, undo, rest, then }, step);
             }
@@ -508,7 +377,10 @@ impl Repository {
                 What::Create(want) => self.go_on(ticket, false, State::Listing(Some(want)), Step::Leftovers),
                 What::Tidy => self.go_on(ticket, false, State::Listing(None), Step::Leftovers),
                 What::RollBack(slug) => match self.fresh.values().find(|note| note.slug == slug).cloned() {
-                    Some(note) => self.go_on(ticket, false, State::Checking(note.clone()), Step::Check(note)),
+                    Some(note) => {
+                        self.fresh.retain(|_, fresh| *fresh != note);
+                        self.undo(ticket, false, note, Undo::Mark, Answer::RolledBack);
+                    }
                     None => self.answer(ticket, Answer::Kept("it was not made by this call alone")),
                 },
             }
@@ -521,25 +393,12 @@ impl State {
         match fact {
             Fact::Leftovers(_) => matches!(self, State::Listing(_)),
             Fact::Seen(_) => matches!(self, State::Looking(_)),
-            Fact::Checked(_) => matches!(self, State::Checking(_)),
+            Fact::Kept(_) => {
+                matches!(self, State::Sweeping { undo: Undo::Tree, .. } | State::Undoing { undo: Undo::Tree, .. })
+            }
             Fact::Done => matches!(self, State::Sweeping { .. } | State::Making { .. } | State::Undoing { .. }),
             Fact::Failed(_) => true,
         }
-    }
-}
-
-/// Returns why a worktree may not simply go, if it may not.
-fn changed(note: &Note, condition: &Condition) -> Option<&'static str> {
-    if condition.locked {
-        Some("somebody locked it")
-    } else if !condition.clean {
-        Some("it has uncommitted or untracked files")
-    } else if condition.branch.as_ref() != Some(&note.branch) {
-        Some("it has another branch checked out")
-    } else if condition.head.as_ref() != Some(&note.base_commit) {
-        Some("it has new commits")
-    } else {
-        None
     }
 }
 
@@ -560,3 +419,6 @@ const LONGEST_QUEUE: usize = 256;
 
 /// How many new worktrees are remembered as ones that may be rolled back.
 const MOST_FRESH: usize = 256;
+
+/// How many worktrees that could not be removed are remembered; marks on disk know the others.
+const MOST_STUCK: usize = 64;

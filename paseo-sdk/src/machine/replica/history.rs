@@ -24,10 +24,12 @@ pub(super) struct History {
 enum Gap {
     /// Nothing is missing.
     None,
-    /// They are given time to come by themselves.
+    /// The agent's state speaks of them: they are given time to come by themselves.
     Expected { until: Timestamp },
     /// They are asked for.
     Asked,
+    /// They were asked for in vain: that is given time before they are asked for again.
+    Unanswered { until: Timestamp },
 }
 
 impl History {
@@ -62,7 +64,7 @@ impl History {
 
     /// Gives missing entries time before they are asked for again.
     pub(super) fn unanswered(&mut self, now: Timestamp) {
-        self.gap = Gap::Expected { until: now.plus(PATIENCE) };
+        self.gap = Gap::Unanswered { until: now.plus(PATIENCE) };
     }
 
     /// Takes notice of how far the agent says it is.
@@ -75,7 +77,8 @@ impl History {
         let next = self.last.checked_add(1)?;
         let entry = self.ahead.remove(&next)?;
         self.last = next;
-        if let Gap::Expected { .. } = self.gap {
+        // Something comes, so what is expected is given time anew.
+        if let Gap::Expected { .. } | Gap::Unanswered { .. } = self.gap {
             self.gap = Gap::None;
         }
         Some(entry)
@@ -88,18 +91,18 @@ impl History {
             return None;
         }
         match self.gap {
-            Gap::None if self.seen > self.last => self.ask(),
+            Gap::None | Gap::Expected { .. } if self.seen > self.last => self.ask(),
             Gap::None => {
-                self.unanswered(now);
+                self.gap = Gap::Expected { until: now.plus(PATIENCE) };
                 None
             }
-            Gap::Expected { .. } | Gap::Asked => None,
+            Gap::Expected { .. } | Gap::Asked | Gap::Unanswered { .. } => None,
         }
     }
 
     pub(super) fn deadline(&self) -> Option<Timestamp> {
         match self.gap {
-            Gap::Expected { until } => Some(until),
+            Gap::Expected { until } | Gap::Unanswered { until } => Some(until),
             Gap::None | Gap::Asked => None,
         }
     }
@@ -107,8 +110,8 @@ impl History {
     /// Returns after which entry to ask, when patience is over.
     pub(super) fn expire(&mut self, now: Timestamp) -> Option<i64> {
         match self.gap {
-            Gap::Expected { until } if until <= now => self.ask(),
-            Gap::Expected { .. } | Gap::None | Gap::Asked => None,
+            Gap::Expected { until } | Gap::Unanswered { until } if until <= now => self.ask(),
+            Gap::Expected { .. } | Gap::Unanswered { .. } | Gap::None | Gap::Asked => None,
         }
     }
 

@@ -1,0 +1,209 @@
+//! The journal of a run, as files: `journal-000001.ndjson` and so on, one record a line, numbered from 1 without gaps.
+//!
+//! Only the shim of the run writes it. A line without its end was being written when the shim was killed; nobody has
+//! heard of it, and readers pass over it.
+
+mod write;
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use paseo_sdk::provider::{Exit, Record, What};
+use rustix::fs::{FlockOperation, flock};
+
+use super::{Ready, SHIM_FILE};
+
+pub(crate) use write::{Cursor, Journal};
+
+/// Reads a run's journal from the first record of its newest segment: what a session needs to know all of it.
+///
+/// # Errors
+///
+/// When there is no journal, or it cannot be read.
+pub fn read(run_dir: &Path) -> io::Result<Records> {
+    let segments = segments(run_dir)?;
+    let newest = segments.last().copied().ok_or_else(|| no_journal(run_dir))?;
+    Records::open(run_dir, newest, segments)
+}
+
+/// Reads a run's journal from the first record after `after` that it still holds.
+///
+/// # Errors
+///
+/// When there is no journal, or it cannot be read.
+pub fn read_after(run_dir: &Path, after: i64) -> io::Result<impl Iterator<Item = io::Result<Record>> + use<>> {
+    let segments = segments(run_dir)?;
+    let mut start = *segments.first().ok_or_else(|| no_journal(run_dir))?;
+    for number in &segments {
+        let first = Records::open(run_dir, *number, Vec::new())?.next();
+        if matches!(first, Some(Ok(record)) if record.seq <= after + 1) {
+            start = *number;
+        }
+    }
+    let records = Records::open(run_dir, start, segments)?;
+    Ok(records.filter(move |record| !matches!(record, Ok(record) if record.seq <= after)))
+}
+
+/// Returns how large the newest segment of a run's journal is, in bytes.
+///
+/// # Errors
+///
+/// When there is no journal.
+pub fn newest_segment_bytes(run_dir: &Path) -> io::Result<u64> {
+    let newest = segments(run_dir)?.last().copied().ok_or_else(|| no_journal(run_dir))?;
+    Ok(std::fs::metadata(run_dir.join(file_name(newest)))?.len())
+}
+
+/// Returns whether the shim of this run lives, by the lock that it holds, whatever became of its pid or its socket.
+///
+/// # Errors
+///
+/// When that cannot be found out.
+pub fn is_served(run_dir: &Path) -> io::Result<bool> {
+    match OpenOptions::new().read(true).open(run_dir.join(SHIM_FILE)) {
+        Ok(file) => Ok(!locked(&file)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads which processes a run was started with; none when its shim never came so far.
+///
+/// # Errors
+///
+/// When that cannot be read.
+pub fn processes(run_dir: &Path) -> io::Result<Option<Ready>> {
+    match std::fs::read(run_dir.join(SHIM_FILE)) {
+        Ok(text) => Ok(serde_json::from_slice(&text).ok()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes the end of a journal whose shim was killed, and returns it; the end that is there already, where there is one.
+///
+/// What the shim had begun to write and could not finish is taken away.
+///
+/// # Errors
+///
+/// When the shim lives, or the journal cannot be written.
+pub fn finish_lost(run_dir: &Path, reason: &str) -> io::Result<Record> {
+    let path = run_dir.join(SHIM_FILE);
+    let lock = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    if !locked(&lock)? {
+        let text = format!("the shim of {} is still running", run_dir.display());
+        return Err(io::Error::new(io::ErrorKind::ResourceBusy, text));
+    }
+    let (mut number, mut length, mut last) = (1, 0, 0);
+    match read(run_dir) {
+        Ok(mut records) => {
+            while let Some(record) = records.next() {
+                // A line that is whole and no record is damage that is not ours to mend.
+                if let Ok(record) = record {
+                    if matches!(record.what, What::Exited(_)) {
+                        return Ok(record);
+                    }
+                    last = record.seq;
+                }
+                length = records.read;
+            }
+            number = records.number;
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let exit = Exit { code: None, signal: None, reason: Some(reason.to_owned()) };
+    let record = Record { seq: last + 1, at: now(), what: What::Exited(exit) };
+    let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(run_dir.join(file_name(number)))?;
+    file.set_len(length)?;
+    let mut line = serde_json::to_vec(&record)?;
+    line.push(b'\n');
+    file.write_all(&line)?;
+    file.sync_all()?;
+    Ok(record)
+}
+
+/// The records of a journal, in order. A line that is no record is an error, and reading goes on behind it.
+pub struct Records {
+    run_dir: PathBuf,
+    file: BufReader<File>,
+    number: u32,
+    /// The segments of the journal, those already read included.
+    segments: Vec<u32>,
+    /// Bytes of whole lines read from this segment.
+    read: u64,
+    line: Vec<u8>,
+}
+
+impl Records {
+    fn open(run_dir: &Path, number: u32, segments: Vec<u32>) -> io::Result<Records> {
+        let file = BufReader::new(File::open(run_dir.join(file_name(number)))?);
+        Ok(Records { run_dir: run_dir.to_owned(), file, number, segments, read: 0, line: Vec::new() })
+    }
+}
+
+impl Iterator for Records {
+    type Item = io::Result<Record>;
+
+    fn next(&mut self) -> Option<io::Result<Record>> {
+        loop {
+            self.line.clear();
+            if let Err(error) = self.file.read_until(b'\n', &mut self.line) {
+                return Some(Err(error));
+            }
+            if self.line.last() == Some(&b'\n') {
+                self.read += self.line.len() as u64;
+                let place = || format!("{}, byte {}", file_name(self.number), self.read - self.line.len() as u64);
+                return Some(serde_json::from_slice(&self.line).map_err(|error| {
+                    io::Error::new(io::ErrorKind::InvalidData, format!("{}: not a record: {error}", place()))
+                }));
+            }
+            let next = *self.segments.iter().find(|number| **number > self.number)?;
+            let segments = std::mem::take(&mut self.segments);
+            match Records::open(&self.run_dir, next, segments) {
+                Ok(records) => *self = records,
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
+/// Returns the numbers of the segments that are there, in order.
+fn segments(run_dir: &Path) -> io::Result<Vec<u32>> {
+    let mut numbers = Vec::new();
+    for entry in std::fs::read_dir(run_dir)? {
+        let name = entry?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix("journal-")?.strip_suffix(".ndjson"));
+        numbers.extend(number.and_then(|number| number.parse::<u32>().ok()));
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+fn file_name(number: u32) -> String {
+    format!("journal-{number:06}.ndjson")
+}
+
+/// The segment with which a run begins.
+pub(crate) const FIRST_FILE: &str = "journal-000001.ndjson";
+
+fn no_journal(run_dir: &Path) -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, format!("no journal in {}", run_dir.display()))
+}
+
+/// Takes the lock that a shim holds for as long as it lives; false when somebody has it.
+pub(crate) fn locked(file: &File) -> io::Result<bool> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(crate) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,247 @@
+//! Whole commands: the program, a daemon that it starts itself, the shell.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use crate::cli::scratch::Scratch;
+
+#[test]
+fn a_script_prints_what_it_prints_and_its_exit_is_ours() {
+    let place = Place::new();
+    let done = place.run(&["run", "--provider", "shell", "--mode", "full-access", "printf 'one\\ntwo'"]);
+    assert_eq!((done.code, done.stdout.as_str()), (0, "one\ntwo"), "{done:?}");
+    assert!(done.stderr.starts_with("agent ") && done.stderr.contains("completed (exit 0) · "), "{done:?}");
+    let failed = place.run(&["run", "--provider", "shell", "--mode", "full-access", "echo begun; exit 7"]);
+    assert_eq!((failed.code, failed.stdout.as_str()), (3, "begun\n"), "{failed:?}");
+    assert!(failed.stderr.contains("failed (exit 7)"), "{failed:?}");
+}
+
+#[test]
+fn a_worktree_is_made_and_the_work_is_there() {
+    let place = Place::new();
+    let script = "git branch --show-current; echo done > result";
+    let done = place.run(&[
+        "run",
+        "--provider",
+        "shell",
+        "--mode",
+        "full-access",
+        "--worktree",
+        "feat/x",
+        "--title",
+        "x",
+        script,
+    ]);
+    assert_eq!((done.code, done.stdout.as_str()), (0, "feat/x\n"), "{done:?}");
+    let path = place.run(&["worktree", "ls", "-q"]).stdout;
+    assert!(done.stderr.contains(path.trim()) && done.stderr.contains("(branch feat/x)"), "{done:?}");
+    assert!(PathBuf::from(path.trim()).join("result").is_file());
+    // The agent's directory is not below the repository's, and it is this repository's agent all the same.
+    assert!(place.run(&["ls"]).stdout.contains("feat/x"));
+    assert_eq!(place.command(&["ls"]).current_dir("/usr").output().map(|output| output.stdout.len()).ok(), Some(0));
+    assert!(place.run(&["ls", "-g"]).stdout.contains("feat/x"));
+}
+
+#[test]
+fn a_permission_is_exit_code_4_and_is_answered_by_another_command() {
+    let place = Place::new();
+    let asks = place.run(&["run", "--provider", "shell", "--title", "asker", "echo secret plan"]);
+    assert_eq!((asks.code, asks.stdout.as_str()), (4, ""), "{asks:?}");
+    assert!(asks.stderr.contains("    echo secret plan\n") && asks.stderr.contains("paseo permit allow "), "{asks:?}");
+    let listed = place.run(&["permit", "ls"]).stdout;
+    assert!(listed.contains("echo secret plan"), "{listed}");
+    assert_eq!(place.run(&["wait", "asker"]).code, 4);
+    assert_eq!(place.run(&["permit", "allow", "asker"]).code, 0);
+    let done = place.run(&["wait", "asker"]);
+    assert_eq!((done.code, done.stdout.as_str()), (0, "secret plan\n"), "{done:?}");
+    let again = place.run(&["permit", "allow", "asker"]);
+    assert_eq!(again.code, 1);
+    assert_eq!(
+        again.stderr,
+        "error: asker waits for no permission\nhint: `paseo permit ls` lists what agents wait for\n"
+    );
+}
+
+#[test]
+fn what_is_denied_does_not_run_and_says_so() {
+    let place = Place::new();
+    let asks = place.run(&["run", "-d", "--provider", "shell", "--title", "asker", "touch done"]);
+    assert_eq!(asks.code, 0, "{asks:?}");
+    assert_eq!(place.run(&["wait", "asker"]).code, 4);
+    assert_eq!(place.run(&["permit", "deny", "asker", "--message", "not today"]).code, 0);
+    let denied = place.run(&["wait", "asker"]);
+    assert_eq!(denied.code, 6, "{denied:?}");
+    assert!(denied.stderr.contains("not today"), "{denied:?}");
+    assert!(!place.repository().join("done").exists());
+    assert!(place.run(&["logs", "asker"]).stdout.contains("(not allowed)"));
+}
+
+#[test]
+fn an_agent_in_the_background_is_found_followed_stopped_and_put_away() {
+    let place = Place::new();
+    let begun = place.run(&[
+        "run",
+        "-d",
+        "--provider",
+        "shell",
+        "--mode",
+        "full-access",
+        "--title",
+        "long",
+        "--label",
+        "a=b",
+        "echo begun; tail -f /dev/null",
+    ]);
+    let id = begun.stdout.trim();
+    assert_eq!(begun.code, 0, "{begun:?}");
+    assert_eq!(place.run(&["ls", "-q"]).stdout.trim(), id);
+    assert_eq!(place.run(&["ls", "-q", "--label", "a=c"]).stdout, "");
+    assert_eq!(place.run(&["wait", &id[..6], "--timeout", "50ms"]).code, 5);
+    assert_eq!(place.run(&["stop", "long"]).stdout, format!("stopped {} (long)\n", &id[..8]));
+    assert_eq!(place.run(&["wait", "long"]).code, 6);
+    let logs = place.run(&["logs", "long", "--filter", "tool_call"]).stdout;
+    assert!(logs.contains("(interrupted"), "{logs}");
+    assert!(place.run(&["inspect", "long"]).stdout.contains("a=b"));
+    assert_eq!(place.run(&["archive", "long"]).code, 0);
+    assert_eq!(place.run(&["ls", "-q"]).stdout, "");
+    assert_eq!(place.run(&["ls", "-a", "-q"]).stdout.trim(), id);
+    assert_eq!(place.run(&["delete", "long"]).code, 2);
+    assert_eq!(place.run(&["delete", "long", "--yes"]).code, 0);
+    let gone = place.run(&["inspect", "long", "--json"]);
+    assert_eq!((gone.code, gone.stdout.as_str()), (1, ""), "{gone:?}");
+    assert!(gone.stderr.starts_with("{\"code\":\"not_found\""), "{gone:?}");
+}
+
+#[test]
+fn a_follow_up_shows_its_own_turn_only() {
+    let place = Place::new();
+    place.run(&["run", "--provider", "shell", "--mode", "full-access", "--title", "talk", "echo first"]);
+    let second = place.run(&["send", "talk", "echo second"]);
+    assert_eq!((second.code, second.stdout.as_str()), (0, "second\n"), "{second:?}");
+    let json = place.run(&["send", "talk", "--json", "echo third"]);
+    let outcome: serde_json::Value = serde_json::from_str(&json.stdout).expect("JSON and nothing else");
+    assert_eq!((outcome["outcome"].as_str(), outcome["lastMessage"].as_str()), (Some("completed"), Some("third")));
+    let entries = place.run(&["logs", "talk", "--json", "--filter", "turn_ended"]).stdout;
+    assert_eq!(entries.lines().count(), 3, "{entries}");
+    let last = place.run(&["logs", "talk", "--tail", "2"]).stdout;
+    assert!(last.contains("third") && !last.contains("second"), "{last}");
+}
+
+#[test]
+fn a_prompt_is_read_from_the_input_and_variables_from_the_shell() {
+    let place = Place::new();
+    let mut command =
+        place.command(&["run", "--provider", "shell", "--mode", "full-access", "--env", "ONE", "--env", "TWO=2", "-"]);
+    let mut child = command.env("ONE", "1").stdin(Stdio::piped()).spawn().expect("it runs");
+    child.stdin.take().expect("it is piped").write_all(b"echo $ONE $TWO").expect("it is read");
+    let done = Done::of(&child.wait_with_output().expect("it ends"));
+    assert_eq!((done.code, done.stdout.as_str()), (0, "1 2\n"), "{done:?}");
+}
+
+#[test]
+fn a_daemon_is_started_once_however_many_need_it_and_can_be_restarted_and_stopped() {
+    let place = Place::new();
+    let mut commands: Vec<_> = (0..4).map(|_| place.command(&["ls"]).spawn().expect("it runs")).collect();
+    for command in &mut commands {
+        assert!(command.wait().expect("it ends").success());
+    }
+    let before = place.run(&["daemon", "status", "--json"]);
+    assert_eq!(before.code, 0, "{before:?}");
+    let again = place.run(&["daemon", "start"]);
+    assert!(again.code == 0 && again.stderr.contains("the daemon runs already"), "{again:?}");
+    place.run(&["run", "-d", "--provider", "shell", "--mode", "full-access", "--title", "long", "tail -f /dev/null"]);
+    for _ in 0..2 {
+        let restarted = place.run(&["daemon", "restart"]);
+        assert_eq!(restarted.code, 0, "{restarted:?}");
+        assert!(restarted.stderr.contains("1 running agent goes on"), "{restarted:?}");
+    }
+    let pid = |status: &str| serde_json::from_str::<serde_json::Value>(status).expect("JSON")["pid"].clone();
+    assert_eq!(pid(&place.run(&["daemon", "status", "--json"]).stdout), pid(&before.stdout));
+    let stopped = place.run(&["daemon", "stop"]);
+    assert_eq!(stopped.stdout, "the daemon has stopped; 1 running agent goes on\n", "{stopped:?}");
+    assert_eq!(place.run(&["daemon", "status"]).code, 7);
+    assert_eq!(place.run(&["ls"]).code, 0);
+    assert!(place.run(&["ls"]).stdout.contains("running"));
+    assert!(place.run(&["daemon", "logs", "--tail", "5"]).stdout.contains("started"));
+    assert!(place.run(&["daemon", "token"]).stdout.trim().len() >= 16);
+}
+
+#[test]
+fn a_daemon_that_cannot_start_says_why() {
+    let place = Place::new();
+    let failed = Done::of(&place.command(&["ls"]).env("PASEO_LISTEN", "nowhere at all").output().expect("it runs"));
+    assert_eq!(failed.code, 7, "{failed:?}");
+    assert!(failed.stderr.starts_with("error: the daemon did not start: ") && failed.stderr.contains("PASEO_LISTEN"));
+}
+
+/// A home without a daemon and a repository with one commit; nothing of it is left when the test ends.
+struct Place(Scratch);
+
+impl Place {
+    fn new() -> Place {
+        let place = Place(Scratch::new());
+        std::fs::create_dir(place.repository()).expect("it can be made");
+        for args in [
+            &["init", "--quiet", "--initial-branch", "main"] as &[&str],
+            &[
+                "-c",
+                "user.name=ann",
+                "-c",
+                "user.email=ann@example.com",
+                "commit",
+                "--quiet",
+                "--allow-empty",
+                "-m",
+                "begin",
+            ],
+        ] {
+            let status = Command::new("git").args(args).current_dir(place.repository()).status().expect("git is there");
+            assert!(status.success());
+        }
+        place
+    }
+
+    fn repository(&self) -> PathBuf {
+        self.0.path().join("app")
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.0.paseo(args);
+        command.current_dir(self.repository()).env("PASEO_LISTEN", "127.0.0.1:0");
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Done {
+        Done::of(&self.command(args).output().expect("it runs"))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Agents outlive their daemon, so one has to be there to end them.
+        let ended = self
+            .command(&["ls"])
+            .status()
+            .and_then(|_| self.command(&["daemon", "stop", "--with-agents", "--yes"]).status());
+        if !ended.is_ok_and(|status| status.success()) && !std::thread::panicking() {
+            panic!("the daemon and its agents did not end");
+        }
+    }
+}
+
+/// What a command did.
+#[derive(Debug)]
+struct Done {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Done {
+    fn of(output: &Output) -> Done {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Done { code: output.status.code().unwrap_or(-1), stdout: text(&output.stdout), stderr: text(&output.stderr) }
+    }
+}

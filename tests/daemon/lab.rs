@@ -1,0 +1,177 @@
+//! A home for a daemon, in this process or in one of its own, of which nothing is left at the end.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use paseo_daemon::Daemon;
+use paseo_daemon::config::Config;
+use paseo_sdk::Client;
+use paseo_sdk::catalogue::{CreateAgent, GetAgentTimeline, ShutdownDaemon};
+use paseo_sdk::client::Address;
+use paseo_sdk::item::{Content, Entry, Happening, ToolCall};
+use paseo_sdk::model::{AgentId, Mode};
+use tempfile::TempDir;
+
+/// The program that plays the hidden roles, and the command line.
+pub(crate) const PASEO: &str = env!("CARGO_BIN_EXE_paseo-under-test");
+
+/// A home, and a directory to work in.
+pub(crate) struct Lab {
+    directory: TempDir,
+}
+
+impl Lab {
+    pub(crate) fn new() -> Lab {
+        let directory = TempDir::with_prefix("paseo-lab-").expect("a temporary directory");
+        std::fs::create_dir(directory.path().join("work")).expect("a directory to work in");
+        Lab { directory }
+    }
+
+    pub(crate) fn home(&self) -> PathBuf {
+        self.directory.path().join("home")
+    }
+
+    /// The directory that agents work in.
+    pub(crate) fn work(&self) -> PathBuf {
+        self.directory.path().join("work")
+    }
+
+    pub(crate) fn config(&self) -> Config {
+        Config { helper: Some(PASEO.into()), listen: None, ..Config::at(self.home()) }
+    }
+
+    /// Starts a daemon in this process.
+    pub(crate) async fn daemon(&self) -> Daemon {
+        Daemon::start(self.config()).await.expect("a daemon")
+    }
+
+    /// Starts a daemon in a process of its own, and returns when it answers.
+    pub(crate) fn process(&self) -> Process {
+        let mut daemon = Command::new(PASEO)
+            .args(["daemon", "run"])
+            .env("PASEO_HOME", self.home())
+            .env("PASEO_LISTEN", "127.0.0.1:0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program starts");
+        let mut line = String::new();
+        let stdout = daemon.stdout.take().expect("it is piped");
+        BufReader::new(stdout).read_line(&mut line).expect("it says that it listens");
+        assert!(line.contains("listens on"), "{line}");
+        Process { daemon }
+    }
+
+    /// A client of the daemon of this home, wherever it runs.
+    pub(crate) fn client(&self) -> Client {
+        Client::new(Address::Unix(self.home().join("paseo.sock")))
+    }
+
+    /// A script for the shell agent that runs without asking.
+    pub(crate) fn script(&self, script: &str) -> CreateAgent {
+        self.asking(script).mode(Mode::FullAccess)
+    }
+
+    /// A script for the shell agent that asks first.
+    pub(crate) fn asking(&self, script: &str) -> CreateAgent {
+        CreateAgent::new("a test", "shell", script).cwd(self.work().display().to_string())
+    }
+
+    /// Ends the agents and checks that nothing of them is left.
+    pub(crate) async fn end(self, client: &Client) {
+        client.shutdown_daemon(ShutdownDaemon { with_agents: true, restart: false }).await.expect("it stops");
+        assert_eq!(processes_in(self.directory.path()), Vec::<String>::new(), "processes are left");
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // After a failure: whatever the test left behind goes with it.
+        for process in processes_in(self.directory.path()) {
+            let pid =
+                process.split(' ').next().and_then(|pid| pid.parse().ok()).and_then(rustix::process::Pid::from_raw);
+            if let Some(pid) = pid {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+    }
+}
+
+/// A daemon in a process of its own.
+pub(crate) struct Process {
+    daemon: Child,
+}
+
+impl Process {
+    /// Kills it as a crash would.
+    pub(crate) fn kill(mut self) {
+        self.daemon.kill().expect("it can be killed");
+        self.daemon.wait().expect("it has ended");
+    }
+
+    pub(crate) fn pid(&self) -> i64 {
+        i64::from(self.daemon.id())
+    }
+
+    /// Returns its exit code, once it has ended.
+    pub(crate) fn ended(mut self) -> Option<i32> {
+        self.daemon.wait().expect("it has ended").code()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.daemon.kill();
+        let _ = self.daemon.wait();
+    }
+}
+
+/// Returns pid and name of every process that works in a directory or below, zombies left out.
+pub(crate) fn processes_in(directory: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").expect("there is /proc").flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
+        let here = std::fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(directory));
+        if here {
+            let name = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+            found.push(format!("{pid} {}", name.trim()));
+        }
+    }
+    found
+}
+
+/// Reads an agent's whole timeline and checks that its numbers have no gap.
+pub(crate) async fn timeline(client: &Client, agent: &AgentId) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = Vec::new();
+    loop {
+        let after = entries.last().map_or(0, |entry| entry.seq);
+        let page = client.get_agent_timeline(GetAgentTimeline::after(agent, after)).await.expect("a page");
+        entries.extend(page.entries);
+        if !page.more {
+            break;
+        }
+    }
+    let numbers: Vec<i64> = entries.iter().map(|entry| entry.seq).collect();
+    assert_eq!(numbers, (1..=numbers.len() as i64).collect::<Vec<_>>(), "numbers have no gap");
+    let mut origins: Vec<_> = entries.iter().filter_map(|entry| entry.origin).collect();
+    let count = origins.len();
+    origins.dedup();
+    assert_eq!(origins.len(), count, "nothing is there twice");
+    entries
+}
+
+/// Returns the tool calls that are closed, in order.
+pub(crate) fn calls(entries: &[Entry]) -> Vec<&ToolCall> {
+    entries
+        .iter()
+        .filter_map(|entry| match &entry.what {
+            Happening::ItemClosed { item } => match &item.content {
+                Content::ToolCall(call) => Some(call.as_ref()),
+                _ => None,
+            },
+            _ => None,
+        })
+        .collect()
+}

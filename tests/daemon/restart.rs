@@ -1,0 +1,172 @@
+//! What a daemon that was killed, stopped or replaced leaves to the next one.
+
+use paseo_sdk::catalogue::{
+    GetAgentStatus, GetDaemon, RespondToPermission, SendAgentPrompt, ShutdownDaemon, WaitForAgent, WatchAgents,
+    WatchFrom,
+};
+use paseo_sdk::item::Happening;
+use paseo_sdk::model::{Behavior, Event, Status, WaitOutcome};
+
+use super::lab::{Lab, calls, timeline};
+use super::watching::until_text;
+
+/// Prints numbered lines until it is told to go, then more of them.
+const LONG: &str = "for i in 1 2 3; do echo line $i; done; until test -e go; do read -t 0.05 <> <(:); done; for i in 4 5 6; do echo line $i; done";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_killed_in_the_middle_of_a_turn_loses_nothing() {
+    let lab = Lab::new();
+    let daemon = lab.process();
+    let client = lab.client();
+    let agent = client.create_agent(lab.script(LONG).in_background()).await.expect("it starts").agent_id;
+    let queued =
+        client.send_agent_prompt(SendAgentPrompt::new(&agent, "echo queued").in_background()).await.expect("queued");
+    until_text(&client, &agent, "line 3").await;
+    let before = client.get_agent_status(GetAgentStatus { agent_id: (&agent).into() }).await.expect("a status");
+    daemon.kill();
+
+    let _daemon = lab.process();
+    let after = client.get_agent_status(GetAgentStatus { agent_id: (&agent).into() }).await.expect("a status");
+    assert_eq!((after.status, after.pid, &after.turn), (Status::Running, before.pid, &before.turn), "the same process");
+    assert_eq!(after.queued, before.queued);
+    std::fs::write(lab.work().join("go"), "").expect("go");
+    let wait = WaitForAgent { prompt_id: queued.prompt_id, ..WaitForAgent::one(&agent) };
+    assert_eq!(client.wait_for_agent(wait).await.expect("it ends").last_message.as_deref(), Some("queued"));
+    let entries = timeline(&client, &agent).await;
+    let outputs: Vec<_> = calls(&entries).iter().map(|call| call.output.clone().unwrap_or_default()).collect();
+    assert_eq!(outputs, ["line 1\nline 2\nline 3\nline 4\nline 5\nline 6\n", "queued\n"]);
+    lab.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_permission_outlives_the_daemon_that_was_told_of_it() {
+    let lab = Lab::new();
+    let daemon = lab.process();
+    let client = lab.client();
+    let asking = client.create_agent(lab.asking("echo allowed")).await.expect("it asks");
+    assert_eq!(asking.outcome, Some(WaitOutcome::Permission));
+    daemon.kill();
+
+    let daemon = lab.process();
+    let again = client.wait_for_agent(WaitForAgent::one(&asking.agent_id)).await.expect("it still asks");
+    assert_eq!(again.permissions, asking.permissions);
+    let answer = RespondToPermission {
+        agent_id: (&asking.agent_id).into(),
+        request_id: asking.permissions[0].request_id.clone(),
+        behavior: Behavior::Allow,
+        option_id: None,
+        message: None,
+        updated_input: None,
+        interrupt: false,
+    };
+    client.respond_to_permission(answer).await.expect("an answer");
+    // It may die before the answer is told: the next one tells it.
+    daemon.kill();
+    let _daemon = lab.process();
+    let done = client.wait_for_agent(WaitForAgent::one(&asking.agent_id)).await.expect("it ends");
+    assert_eq!((done.outcome, done.last_message.as_deref()), (Some(WaitOutcome::Completed), Some("allowed")));
+    timeline(&client, &asking.agent_id).await;
+    lab.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_and_a_watch_go_on_across_a_restart() {
+    let lab = Lab::new();
+    let daemon = lab.process();
+    let client = lab.client();
+    let agent = client.create_agent(lab.script(LONG).in_background()).await.expect("it starts").agent_id;
+    let mut watch = client.watch(WatchAgents { agents: Some(vec![WatchFrom { agent_id: (&agent).into(), after: 0 }]) });
+    let waiting = tokio::spawn({
+        let (client, wait) = (client.clone(), WaitForAgent::one(&agent));
+        async move { client.wait_for_agent(wait).await }
+    });
+    until_text(&client, &agent, "line 3").await;
+    daemon.kill();
+    let _daemon = lab.process();
+    std::fs::write(lab.work().join("go"), "").expect("go");
+    let done = waiting.await.expect("no panic").expect("the wait ends");
+    assert_eq!(done.outcome, Some(WaitOutcome::Completed));
+    let mut seen = Vec::new();
+    while let Some(event) = watch.next().await {
+        if let Event::AgentEntry { entry, .. } = event.expect("the watch goes on") {
+            seen.push(*entry);
+            if matches!(seen.last().map(|entry| &entry.what), Some(Happening::TurnEnded { .. })) {
+                break;
+            }
+        }
+    }
+    assert_eq!(seen, timeline(&client, &agent).await, "each entry once, in order");
+    lab.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ended_while_no_daemon_was_there_is_known_to_the_next() {
+    let lab = Lab::new();
+    let daemon = lab.process();
+    let client = lab.client();
+    let agent = client.create_agent(lab.script(LONG).in_background()).await.expect("it starts").agent_id;
+    until_text(&client, &agent, "line 3").await;
+    daemon.kill();
+    std::fs::write(lab.work().join("go"), "").expect("go");
+    // The journal ends when the script does; its last line is there once the shim has removed its socket.
+    let run = lab.home().join(format!("agents/{agent}/runs/1"));
+    tokio::task::spawn_blocking(move || {
+        let shim = std::fs::File::open(run.join(paseo_daemon::shim::SHIM_FILE)).expect("the shim's file");
+        rustix::fs::flock(&shim, rustix::fs::FlockOperation::LockExclusive).expect("the shim has left");
+    })
+    .await
+    .expect("no panic");
+    let _daemon = lab.process();
+    let done = client.wait_for_agent(WaitForAgent::one(&agent)).await.expect("it is known");
+    assert_eq!((done.outcome, done.status), (Some(WaitOutcome::Completed), Status::Idle));
+    let entries = timeline(&client, &agent).await;
+    assert_eq!(calls(&entries)[0].output.as_deref(), Some("line 1\nline 2\nline 3\nline 4\nline 5\nline 6\n"));
+    lab.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_shim_interrupts_the_turn_and_the_agent_can_go_on() {
+    let lab = Lab::new();
+    let _daemon = lab.process();
+    let client = lab.client();
+    let agent = client
+        .create_agent(lab.script("echo ready; setsid sleep 1000 & sleep 1001").in_background())
+        .await
+        .expect("it starts")
+        .agent_id;
+    until_text(&client, &agent, "ready").await;
+    let file =
+        std::fs::read_to_string(lab.home().join(format!("agents/{agent}/runs/1")).join(paseo_daemon::shim::SHIM_FILE));
+    let shim: paseo_daemon::shim::Ready = serde_json::from_str(&file.expect("the shim's file")).expect("who it is");
+    let pid = rustix::process::Pid::from_raw(i32::try_from(shim.shim_pid).expect("a pid")).expect("a pid");
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it is killed");
+    let lost = client.wait_for_agent(WaitForAgent::one(&agent)).await.expect("it is noticed");
+    assert_eq!((lost.outcome, lost.status), (Some(WaitOutcome::Interrupted), Status::Interrupted));
+    assert!(lost.reason.as_deref().is_some_and(|reason| reason.contains("lost")), "{lost:?}");
+    assert_eq!(super::lab::processes_in(&lab.work()), Vec::<String>::new());
+    let again = client.send_agent_prompt(SendAgentPrompt::new(&agent, "echo again")).await.expect("it goes on");
+    assert_eq!(again.last_message.as_deref(), Some("again"));
+    lab.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_restarts_in_place_under_running_agents() {
+    let lab = Lab::new();
+    let daemon = lab.process();
+    let client = lab.client();
+    let agent = client.create_agent(lab.script(LONG).in_background()).await.expect("it starts").agent_id;
+    until_text(&client, &agent, "line 3").await;
+    let before = client.get_daemon(GetDaemon {}).await.expect("the daemon");
+    let answer =
+        client.shutdown_daemon(ShutdownDaemon { with_agents: false, restart: true }).await.expect("it restarts");
+    assert_eq!(answer.running, 1);
+    std::fs::write(lab.work().join("go"), "").expect("go");
+    let done = client.wait_for_agent(WaitForAgent::one(&agent)).await.expect("it ends");
+    assert_eq!(done.outcome, Some(WaitOutcome::Completed));
+    let after = client.get_daemon(GetDaemon {}).await.expect("the daemon");
+    assert_eq!(after.pid, before.pid);
+    assert_eq!(after.pid, daemon.pid());
+    assert!(after.started_at > before.started_at);
+    lab.end(&client).await;
+    assert_eq!(daemon.ended(), Some(0));
+}
