@@ -1,5 +1,6 @@
 //! All tests of paseo, in one binary.
 
+mod agent;
 mod cli;
 mod client;
 mod connection;

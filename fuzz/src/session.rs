@@ -81,7 +81,7 @@ fn told(bytes: &mut Bytes<'_>) -> String {
     let id = tell_id(bytes);
     match bytes.below(5) {
         0 | 1 => json!({ "run": { "id": id, "script": bytes.text(), "ask": bytes.flag() } }).to_string(),
-        2 => json!({ "answer": { "id": id, "allow": bytes.flag(), "script": bytes.maybe(Bytes::word) } }).to_string(),
+        2 => json!({ "answer": { "id": id, "allow": bytes.flag(), "script": bytes.maybe(Bytes::text) } }).to_string(),
         3 => json!({ "interrupt": {} }).to_string(),
         _ => anything(bytes),
     }
@@ -92,7 +92,7 @@ fn said(bytes: &mut Bytes<'_>) -> String {
     let id = tell_id(bytes);
     match bytes.below(9) {
         0 => json!({ "ask": { "id": id, "script": bytes.text() } }).to_string(),
-        1 => json!({ "started": { "id": id, "pid": 8, "script": bytes.maybe(Bytes::text) } }).to_string(),
+        1 => json!({ "started": { "id": id, "pid": 8 } }).to_string(),
         2..=4 => json!({ "out": { "id": id, "stream": "stdout", "text": bytes.text() } }).to_string(),
         5 => {
             json!({ "out": { "id": id, "stream": "stderr", "base64": bytes.pick(&["/w==", "4oKs", "?"]) } }).to_string()

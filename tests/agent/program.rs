@@ -125,13 +125,13 @@ impl Bridge {
                 self.script = Some(Script { id: id.clone(), started: !ask });
                 match ask {
                     true => vec![Saying::Ask { id, script }],
-                    false => vec![Saying::Started { id, pid: Some(8), script: None }],
+                    false => vec![Saying::Started { id, pid: Some(8) }],
                 }
             }
-            Word::Answer { id, allow, message, script } => match &mut self.script {
+            Word::Answer { id, allow, message, .. } => match &mut self.script {
                 Some(current) if current.id == id && !current.started && allow => {
                     current.started = true;
-                    vec![Saying::Started { id, pid: Some(8), script }]
+                    vec![Saying::Started { id, pid: Some(8) }]
                 }
                 Some(current) if current.id == id && !current.started => {
                     self.script = None;

@@ -47,7 +47,7 @@ impl fmt::Debug for Moments {
 }
 
 fn live(kind: Kind, moments: &[Moment]) {
-    let mode = if moments.len() % 3 == 0 { Mode::FullAccess } else { Mode::Default };
+    let mode = if moments.len().is_multiple_of(3) { Mode::FullAccess } else { Mode::Default };
     let mut life = Life::new(kind, mode);
     for moment in moments {
         life.go_on(*moment);
@@ -95,7 +95,7 @@ impl Life {
                 _ => self.ask(Input::Update { title: Some(format!("t{how}")), labels: BTreeMap::new() }),
             },
             5..=10 => match self.world.launching() {
-                true => self.world.launched(how % 4 == 0, Some("no room").filter(|_| how % 5 == 0)),
+                true => self.world.launched(how.is_multiple_of(4), Some("no room").filter(|_| how.is_multiple_of(5))),
                 false => self.world.hear().map(drop),
             },
             11 | 12 => self.world.pass(i64::from(how) * 500),
@@ -112,11 +112,11 @@ impl Life {
                 Ok(())
             }
             22 if self.world.daemon.is_some() => {
-                self.world.die_launching(how % 2 == 0);
+                self.world.die_launching(how.is_multiple_of(2));
                 Ok(())
             }
             _ => {
-                if how % 4 == 0 {
+                if how.is_multiple_of(4) {
                     self.world.lose_shim();
                 }
                 Ok(())
@@ -135,9 +135,9 @@ impl Life {
     }
 
     fn some_prompt(&self, how: u8) -> Input {
-        let when_busy = if how % 4 == 0 { WhenBusy::Interrupt } else { WhenBusy::Queue };
+        let when_busy = if how.is_multiple_of(4) { WhenBusy::Interrupt } else { WhenBusy::Queue };
         // Now and then one that is known already.
-        let number = if how % 5 == 0 { usize::from(how % 3) } else { self.accepted.len() };
+        let number = if how.is_multiple_of(5) { usize::from(how % 3) } else { self.accepted.len() };
         let text =
             if self.kind == Kind::Talk && number % 7 == 5 { "unspeakable".to_owned() } else { format!("t{number}") };
         Input::Prompt { id: format!("p{number}").parse().expect("this is an id"), prompt: prompt(&text), when_busy }
@@ -145,7 +145,8 @@ impl Life {
 
     fn ask_about_permission(&mut self, how: u8) -> Result<(), Died> {
         let Some(permission) = self.world.view().agent.permissions.first().cloned() else { return Ok(()) };
-        let decision = decision(if how % 3 == 0 { Behavior::Deny } else { Behavior::Allow }, how % 7 == 0);
+        let decision =
+            decision(if how.is_multiple_of(3) { Behavior::Deny } else { Behavior::Allow }, how.is_multiple_of(7));
         self.ask(Input::Answer { request_id: permission.request_id, decision })
     }
 

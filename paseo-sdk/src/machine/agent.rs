@@ -487,17 +487,6 @@ impl Machine for Agent {
     }
 }
 
-impl Agent {
-    /// An interrupt that was accepted before a restart goes on counting from when it was accepted.
-    fn resume_interrupt(&mut self) {
-        if let Some(turn) = &mut self.turn
-            && let Some(at) = self.outbox.accepted_at(&interrupt_tell(turn.id()))
-        {
-            let _ = turn.handle(at, turn::Input::Interrupt);
-        }
-    }
-}
-
 fn turn_of(prompt: &PromptId) -> TurnId {
     TurnId(prompt.as_str().to_owned())
 }

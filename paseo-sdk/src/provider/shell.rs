@@ -104,6 +104,13 @@ impl Transcript {
                 self.script = Some(Script { id: run, text: script, started: false, output: Output::default() });
                 vec![Event::Delivered(id.clone()), Event::TurnStarted(Some(id.clone()))]
             }
+            Ok(Word::Answer { id: run, script: Some(changed), .. }) => {
+                if let Some(script) = self.script.as_mut().filter(|script| script.id == run && !script.started) {
+                    // What is shown is what runs, not what was asked for.
+                    script.text = changed;
+                }
+                vec![Event::Delivered(id.clone())]
+            }
             Ok(Word::Answer { .. } | Word::Interrupt {}) | Err(_) => vec![Event::Delivered(id.clone())],
         }
     }
@@ -122,11 +129,8 @@ impl Transcript {
                 input: json!({ "command": text }),
                 options: Vec::new(),
             })],
-            Saying::Started { script: changed, .. } => {
+            Saying::Started { .. } => {
                 script.started = true;
-                if let Some(changed) = changed {
-                    script.text = changed;
-                }
                 vec![Event::Withdrawn(script.request_id()), Event::Opened(script.item(ToolStatus::Running, None))]
             }
             Saying::Out { text, base64, .. } => {
@@ -191,13 +195,13 @@ impl Session for Transcript {
 fn ended(script: Script, exit: Exit) -> Vec<Event> {
     let Exit { id: _, code, signal, denied, interrupted, reason, message } = exit;
     if denied {
-        let because =
-            message.filter(|message| !message.is_empty()).map_or_else(String::new, |message| format!(": {message}"));
-        let reason = format!("the script was not allowed to run{because}");
+        let because = message.or(reason).filter(|because| !because.is_empty());
+        let reason = sentence("the script was not allowed to run", because);
         return script.end(ToolStatus::Denied, None, Outcome::Interrupted, Some(reason));
     }
     if interrupted {
-        return script.end(ToolStatus::Interrupted, code, Outcome::Interrupted, Some("it was interrupted".to_owned()));
+        let reason = sentence("it was interrupted", reason);
+        return script.end(ToolStatus::Interrupted, code, Outcome::Interrupted, Some(reason));
     }
     match (code, signal) {
         (Some(0), _) => script.end(ToolStatus::Completed, code, Outcome::Completed, None),
@@ -212,6 +216,10 @@ fn ended(script: Script, exit: Exit) -> Vec<Event> {
             script.end(ToolStatus::Failed, None, Outcome::Error, Some(reason))
         }
     }
+}
+
+fn sentence(text: &str, because: Option<String>) -> String {
+    because.map_or_else(|| text.to_owned(), |because| format!("{text}: {because}"))
 }
 
 /// The head and the tail of an output.
@@ -240,13 +248,12 @@ impl Output {
     }
 
     fn bounded(&self) -> (String, i64) {
+        if self.omitted == 0 && self.head.len() + self.tail.len() <= 2 * KEPT_OUTPUT {
+            return (format!("{}{}", self.head, self.tail), 0);
+        }
         let cut = floor(&self.tail, self.tail.len().saturating_sub(KEPT_OUTPUT));
-        let omitted = self.omitted + cut;
-        let tail = &self.tail[cut..];
-        let text = match omitted {
-            0 => format!("{}{tail}", self.head),
-            _ => format!("{}\n… {omitted} bytes left out …\n{tail}", self.head),
-        };
+        let (omitted, tail) = (self.omitted + cut, &self.tail[cut..]);
+        let text = format!("{}\n… {omitted} bytes left out …\n{tail}", self.head);
         (text, i64::try_from(omitted).unwrap_or(i64::MAX))
     }
 
@@ -330,9 +337,6 @@ pub enum Saying {
         /// Its process.
         #[serde(default)]
         pid: Option<i64>,
-        /// What runs, where that is not what was asked for.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        script: Option<String>,
     },
     /// It wrote something.
     Out {

@@ -59,12 +59,17 @@ impl Agent {
                 let item = Item { item_id, parent_id: None, content: Content::UserMessage { text, images } };
                 self.happen(scene, Happening::ItemClosed { item });
             }
-            Some(Tell::Interrupt {}) => {
-                if let Some(turn) = self.turn.as_mut().filter(|turn| interrupt_tell(turn.id()) == *id) {
-                    let _ = turn.handle(scene.at, turn::Input::Interrupt);
-                }
-            }
+            Some(Tell::Interrupt {}) => self.resume_interrupt(),
             Some(Tell::Answer { .. }) | None => {}
+        }
+    }
+
+    /// A turn that was told to stop in an earlier life has as long as it had then.
+    pub(super) fn resume_interrupt(&mut self) {
+        if let Some(turn) = &mut self.turn
+            && let Some(at) = self.outbox.accepted_at(&interrupt_tell(turn.id()))
+        {
+            let _ = turn.handle(at, turn::Input::Interrupt);
         }
     }
 
