@@ -2,7 +2,7 @@
 
 use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::machine::worktree::{
-    Base, Branch, Condition, Fact, Input, Kind, Leftover, Note, Repository, Sight, Ticket, Tree, Want,
+    Base, Branch, Fact, Input, Kind, Leftover, Note, Repository, Sight, Ticket, Tree, Want,
 };
 use paseo_sdk::model::{Setup, Timestamp};
 
@@ -24,12 +24,7 @@ fn input(bytes: &mut Bytes<'_>) -> Input {
             Input::Fact(Fact::Leftovers(bytes.some(2, |bytes| Leftover { note: note(bytes), finished: bytes.flag() })))
         }
         7 => Input::Fact(Fact::Seen(sight(bytes))),
-        8 => Input::Fact(Fact::Checked(Condition {
-            branch: bytes.maybe(branch),
-            head: Some(bytes.pick(&["1111", "2222"]).to_owned()),
-            clean: bytes.flag(),
-            locked: bytes.below(4) == 0,
-        })),
+        8 => Input::Fact(Fact::Kept(bytes.pick(&["somebody locked it", "it has changed"]))),
         9 => Input::Fact(Fact::Failed(error(bytes))),
         _ => Input::Fact(Fact::Done),
     }
