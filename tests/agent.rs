@@ -429,6 +429,21 @@ fn what_is_told_and_not_taken_is_reported() {
 }
 
 #[test]
+fn what_was_told_and_not_taken_is_not_told_again_after_a_restart() {
+    let mut world = running();
+    world.act(|program| program.act(4));
+    settle(&mut world);
+    let request = world.view().agent.permissions[0].request_id.clone();
+    assert_eq!(tell(&mut world, allow(request.as_str())), Ok(()));
+    settle(&mut world);
+    says(&mut world, &["end"]);
+    world.die();
+    world.start().expect("nothing kills it");
+    settle(&mut world);
+    assert_eq!(world.asked, ["launch 1".to_owned(), "tell prompt.p1".to_owned(), format!("tell answer.1.{request}")]);
+}
+
+#[test]
 fn a_title_and_labels_are_saved_at_once_and_an_empty_label_goes() {
     let mut world = running();
     let label = |value: &str| BTreeMap::from([("team".to_owned(), value.to_owned())]);

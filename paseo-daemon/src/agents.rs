@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 
 use crate::Core;
 use crate::launch::Launcher;
-use crate::live::{Cursor, Live, Watched, Watchers};
+use crate::live::{Cursor, Find, Live, Watched, Watchers};
 use crate::owner::{Files, Order, Owner, now};
 use crate::store::{self, Log, Numbered};
 
@@ -221,10 +221,11 @@ fn take_up(
         timeline: timeline_log,
         live: live.clone(),
         launcher: launcher.clone(),
+        orders: inbox,
         process: None,
         launching: None,
     };
-    let task = tokio::spawn(owner.run(inbox));
+    let task = tokio::spawn(owner.run());
     Ok((agent_id, Owned { live, orders, task }))
 }
 
@@ -810,7 +811,7 @@ impl Handle<WatchAgents> for Core {
         let others = for_all.then(|| {
             let registry = self.agents.clone();
             let find = move |id: &AgentId| registry.get(id).map(|owned| owned.live.clone());
-            Box::new(find) as Box<dyn Fn(&AgentId) -> Option<Arc<Live>> + Send>
+            Box::new(find) as Find
         });
         feed.follow(Watched { agents, others }.frames(&self.watchers));
         Ok(Watching { agents: standing })

@@ -270,12 +270,15 @@ impl Watcher {
     }
 }
 
+/// Finds an agent by its id.
+pub(crate) type Find = Box<dyn Fn(&AgentId) -> Option<Arc<Live>> + Send>;
+
 /// Which agents a watch is about.
 pub(crate) struct Watched {
     /// The agents, and how far each is shown.
     pub(crate) agents: BTreeMap<AgentId, (Arc<Live>, Cursor)>,
     /// Where agents that appear later are found; none when the watch is about these only.
-    pub(crate) others: Option<Box<dyn Fn(&AgentId) -> Option<Arc<Live>> + Send>>,
+    pub(crate) others: Option<Find>,
 }
 
 impl Watched {

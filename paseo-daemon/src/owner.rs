@@ -75,6 +75,7 @@ pub(crate) struct Owner {
     pub(crate) timeline: Log,
     pub(crate) live: Arc<Live>,
     pub(crate) launcher: Arc<Launcher>,
+    pub(crate) orders: mpsc::Receiver<Order>,
     pub(crate) process: Option<Process>,
     /// A process that is being started.
     pub(crate) launching: Option<(i64, oneshot::Receiver<Result<Running, String>>)>,
@@ -93,15 +94,24 @@ pub(crate) struct Process {
     last: i64,
 }
 
+impl Process {
+    /// Listens until the shim has left, so that it does not stay as a zombie. The task ends with the shim.
+    fn let_leave(self) {
+        if let Some(mut running) = self.running {
+            tokio::spawn(async move { while running.heard.next().await.is_some() {} });
+        }
+    }
+}
+
 impl Owner {
     /// Reads what happened in earlier lives, attaches to the process that still runs, and goes on until there are no
     /// more orders. Agents then go on without it, under their shims.
-    pub(crate) async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
+    pub(crate) async fn run(mut self) {
         self.restore().await;
         loop {
             let deadline = [self.machine.deadline(), self.live.deadline()].into_iter().flatten().min();
             tokio::select! {
-                order = orders.recv() => match order {
+                order = self.orders.recv() => match order {
                     Some(Order::Tell(input, done)) => self.obey(input, done).await,
                     Some(Order::Ready(done)) => {
                         let _ = done.send(());
@@ -275,8 +285,8 @@ impl Owner {
         };
         let exited = matches!(fact, Some(Fact::Exited(_)));
         let heard = Heard { run: process.run, record: record.seq, at: record.time(), fact, events };
-        if exited {
-            self.process = None;
+        if exited && let Some(process) = self.process.take() {
+            process.let_leave();
         }
         // A record is told with its own time, so that a replay comes to the same.
         if self.machine.handle(record.time(), Input::Heard(heard)).is_ok() {
@@ -322,7 +332,7 @@ impl Owner {
                         }
                         outbox.sync()
                     };
-                    persist(&self.live, "the outbox", keep, waiting).await;
+                    persist(&self.live, &mut self.orders, "the outbox", keep, waiting).await;
                 }
                 Output::Happened { at, turn_id, origin, what } => {
                     self.write(at, timeline::Input::Append { at, turn_id, origin, what }, waiting).await;
@@ -347,15 +357,15 @@ impl Owner {
                 }
                 Output::Save(memory) => {
                     let path = &self.files.memory;
-                    persist(&self.live, "the agent", || store::replace(path, &memory), waiting).await;
+                    persist(&self.live, &mut self.orders, "the agent", || store::replace(path, &memory), waiting).await;
                     let timeline = &self.timeline;
-                    persist(&self.live, "the timeline", || timeline.sync(), waiting).await;
+                    persist(&self.live, &mut self.orders, "the timeline", || timeline.sync(), waiting).await;
                 }
                 Output::Rewrite(lines) => {
                     let lines: Vec<_> =
                         lines.iter().map(|line: &outbox::Line| json!(line).to_string().into_bytes()).collect();
                     let outbox = &mut self.outbox;
-                    persist(&self.live, "the outbox", || outbox.rewrite(&lines), waiting).await;
+                    persist(&self.live, &mut self.orders, "the outbox", || outbox.rewrite(&lines), waiting).await;
                     self.carry_over().await;
                 }
                 Output::Changed => changed = true,
@@ -404,7 +414,8 @@ impl Owner {
                     }
                 };
                 let timeline = &mut self.timeline;
-                persist(&self.live, "the timeline", || timeline.append(line.as_bytes()), waiting).await;
+                persist(&self.live, &mut self.orders, "the timeline", || timeline.append(line.as_bytes()), waiting)
+                    .await;
                 self.live.entry(entry.seq, &line);
             }
         }
@@ -462,9 +473,11 @@ async fn sleep_until(deadline: Option<Timestamp>) {
     }
 }
 
-/// Writes until it is written. Whoever waits for it is told after the first failure that it is not, but will be.
+/// Writes until it is written. Whoever waits for it is told after the first failure that it is not, but will be; whoever
+/// comes meanwhile is told to come back.
 async fn persist(
     live: &Live,
+    orders: &mut mpsc::Receiver<Order>,
     what: &str,
     mut write: impl FnMut() -> io::Result<()>,
     waiting: &mut Option<oneshot::Sender<Result<(), ApiError>>>,
@@ -476,12 +489,30 @@ async fn persist(
             reported = true;
             tracing::error!(agent = %live.id, %error, "{what} cannot be written; trying again each second");
         }
+        let message = format!("{what} cannot be written: {error}");
         if let Some(done) = waiting.take() {
-            let refusal = ApiError::new(Code::Unavailable, format!("{what} cannot be written: {error}"))
+            let refusal = ApiError::new(Code::Unavailable, message.clone())
                 .hint("make room on the disk and ask again with the same id; it is carried out once");
             let _ = done.send(Err(refusal));
         }
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        let again = tokio::time::sleep(Duration::from_secs(1));
+        tokio::pin!(again);
+        loop {
+            tokio::select! {
+                () = &mut again => break,
+                order = orders.recv() => match order {
+                    Some(Order::Tell(_, done)) => {
+                        let refusal = ApiError::new(Code::Unavailable, message.clone())
+                            .hint("make room on the disk and ask again; nothing was changed");
+                        let _ = done.send(Err(refusal));
+                    }
+                    Some(Order::Ready(done)) => {
+                        let _ = done.send(());
+                    }
+                    None => return,
+                },
+            }
+        }
     }
 }
 

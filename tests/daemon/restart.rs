@@ -1,11 +1,13 @@
 //! What a daemon that was killed, stopped or replaced leaves to the next one.
 
+use paseo_daemon::shim::link::{self, News};
 use paseo_sdk::catalogue::{
     GetAgentStatus, GetDaemon, RespondToPermission, SendAgentPrompt, ShutdownDaemon, WaitForAgent, WatchAgents,
     WatchFrom,
 };
 use paseo_sdk::item::Happening;
 use paseo_sdk::model::{Behavior, Event, Status, WaitOutcome};
+use paseo_sdk::provider::{Record, What};
 
 use super::lab::{Lab, calls, timeline};
 use super::watching::until_text;
@@ -108,14 +110,19 @@ async fn what_ended_while_no_daemon_was_there_is_known_to_the_next() {
     until_text(&client, &agent, "line 3").await;
     daemon.kill();
     std::fs::write(lab.work().join("go"), "").expect("go");
-    // The journal ends when the script does; its last line is there once the shim has removed its socket.
-    let run = lab.home().join(format!("agents/{agent}/runs/1"));
-    tokio::task::spawn_blocking(move || {
-        let shim = std::fs::File::open(run.join(paseo_daemon::shim::SHIM_FILE)).expect("the shim's file");
-        rustix::fs::flock(&shim, rustix::fs::FlockOperation::LockExclusive).expect("the shim has left");
-    })
-    .await
-    .expect("no panic");
+    let socket = paseo_daemon::shim::place::socket(&lab.home(), agent.as_str(), 1).expect("its socket");
+    let (words, mut heard) = link::attach(&socket, 0).await.expect("its shim goes on");
+    loop {
+        match heard.next().await.expect("its shim goes on") {
+            News::Record(Record { what: What::Said(line), .. })
+                if line.text().is_some_and(|line| line.contains("exit")) =>
+            {
+                break;
+            }
+            _ => {}
+        }
+    }
+    drop((words, heard));
     let _daemon = lab.process();
     let done = client.wait_for_agent(WaitForAgent::one(&agent)).await.expect("it is known");
     assert_eq!((done.outcome, done.status), (Some(WaitOutcome::Completed), Status::Idle));

@@ -120,6 +120,7 @@ async fn a_prompt_can_interrupt_the_turn_that_runs() {
         .await
         .expect("it starts")
         .agent_id;
+    super::watching::until_text(&client, &agent, "long").await;
     let queued =
         client.send_agent_prompt(SendAgentPrompt::new(&agent, "echo queued").in_background()).await.expect("queued");
     let urgent = SendAgentPrompt { when_busy: WhenBusy::Interrupt, ..SendAgentPrompt::new(&agent, "echo urgent") };
@@ -287,12 +288,13 @@ async fn an_agent_knows_who_it_is_and_gets_its_own_environment() {
     let lab = Lab::new();
     let daemon = lab.daemon().await;
     let client = daemon.client();
-    let mut task =
-        lab.script(r#"echo "$PASEO_AGENT_ID $GREETING"; test -n "$PASEO_AGENT_TOKEN" && test -z "$PASEO_RUN_DIR""#);
+    let mut task = lab.script(
+        r#"test "$GREETING" = "a secret greeting" && test -n "$PASEO_AGENT_TOKEN" && test -z "$PASEO_RUN_DIR" && echo "$PASEO_AGENT_ID""#,
+    );
     task.env.insert("GREETING".to_owned(), "a secret greeting".to_owned());
     let done = client.create_agent(task).await.expect("it runs");
     assert_eq!(done.outcome, Some(WaitOutcome::Completed));
-    assert_eq!(done.last_message, Some(format!("{} a secret greeting", done.agent_id)));
+    assert_eq!(done.last_message, Some(done.agent_id.to_string()));
     let record = std::fs::read_to_string(lab.home().join(format!("agents/{}.json", done.agent_id))).expect("a record");
     assert!(!record.contains("secret greeting"), "values are not in the record");
     lab.end(&client).await;

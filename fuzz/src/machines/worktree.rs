@@ -24,7 +24,7 @@ fn input(bytes: &mut Bytes<'_>) -> Input {
             Input::Fact(Fact::Leftovers(bytes.some(2, |bytes| Leftover { note: note(bytes), finished: bytes.flag() })))
         }
         7 => Input::Fact(Fact::Seen(sight(bytes))),
-        8 => Input::Fact(Fact::Kept("it has new commits")),
+        8 => Input::Fact(Fact::Kept(bytes.pick(&["somebody locked it", "it has changed"]))),
         9 => Input::Fact(Fact::Failed(error(bytes))),
         _ => Input::Fact(Fact::Done),
     }

@@ -22,7 +22,7 @@ pub struct Timeline {
 pub const COALESCE: i64 = 25;
 
 /// How much text of an open item is kept for watchers, in bytes; older text is in the journal, and at the end in the item.
-pub const KEPT_TEXT: usize = 64 * 1024;
+pub const KEPT_TEXT: usize = 1024 * 1024;
 
 /// The newest text of an open item.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
