@@ -26,7 +26,7 @@ use tokio::task::JoinHandle;
 use crate::Core;
 use crate::launch::Launcher;
 use crate::live::{Cursor, Find, Live, Watched, Watchers};
-use crate::owner::{Files, Order, Owner, now};
+use crate::owner::{Files, Inbox, Order, Owner, now};
 use crate::store::{self, Log, Numbered};
 
 /// How many orders may wait for the owner of one agent; whoever gives one more waits.
@@ -45,7 +45,7 @@ const FIRST_PAGE: usize = 100;
 pub(crate) struct Owned {
     pub(crate) live: Arc<Live>,
     orders: mpsc::Sender<Order>,
-    task: JoinHandle<()>,
+    task: tokio::sync::Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Owned {
@@ -55,6 +55,15 @@ impl Owned {
         let (done, result) = oneshot::channel();
         self.orders.send(Order::Tell(input, done)).await.map_err(|_| gone())?;
         result.await.map_err(|_| gone())?
+    }
+
+    /// Ends the owner, and returns when it touches nothing any more.
+    async fn leave(&self) {
+        if let Some(task) = self.task.lock().await.take() {
+            task.abort();
+            // It was cancelled, or had ended.
+            let _ = task.await;
+        }
     }
 
     /// Returns when the agent is as `is_so` wants it.
@@ -107,8 +116,8 @@ impl Registry {
     /// Lets every owner end. Their agents go on under their shims.
     pub(crate) async fn leave(&self) {
         let agents = std::mem::take(&mut *self.agents.write().unwrap_or_else(PoisonError::into_inner));
-        for owned in agents.into_values() {
-            owned.task.abort();
+        for owned in agents.values() {
+            owned.leave().await;
         }
     }
 
@@ -221,11 +230,11 @@ fn take_up(
         timeline: timeline_log,
         live: live.clone(),
         launcher: launcher.clone(),
-        orders: inbox,
+        inbox: Inbox::new(inbox),
         process: None,
         launching: None,
     };
-    let task = tokio::spawn(owner.run());
+    let task = tokio::sync::Mutex::new(Some(tokio::spawn(owner.run())));
     Ok((agent_id, Owned { live, orders, task }))
 }
 
@@ -857,7 +866,7 @@ impl Handle<DeleteAgent> for Core {
         owned.tell(Input::Archive).await?;
         owned.until(|view| view.agent.turn.is_none() && view.agent.pid.is_none()).await;
         self.agents.remove(&agent_id);
-        owned.task.abort();
+        owned.leave().await;
         let files = Files::of(&self.home.agents(), agent_id.as_str());
         let removed = fs::remove_file(&files.memory).and_then(|()| fs::remove_dir_all(&files.directory));
         owned.live.remove();

@@ -43,7 +43,12 @@ pub(crate) struct Running {
 impl Running {
     /// Returns how large the newest segment of the journal is, in bytes.
     pub(crate) fn journal_bytes(&self) -> u64 {
-        journal::newest_segment_bytes(&self.directory).unwrap_or(0)
+        journal::newest_segment(&self.directory).and_then(|segment| segment.metadata()).map_or(0, |found| found.len())
+    }
+
+    /// Returns when what the journal holds is on the disk.
+    pub(crate) fn sync_journal(&self) -> io::Result<()> {
+        journal::newest_segment(&self.directory)?.sync_data()
     }
 }
 
@@ -55,8 +60,8 @@ pub(crate) struct Recovered {
     pub(crate) running: Option<Running>,
 }
 
-/// Variables that say who this process is, or are secret: agents get their own, or none.
-const NOT_FOR_AGENTS: [&str; 3] = ["PASEO_TOKEN", "CLAUDECODE", MARKER];
+/// Variables that are this daemon's own, or secret: agents get their own, or none.
+const NOT_FOR_AGENTS: [&str; 5] = ["PASEO_TOKEN", "PASEO_LISTEN", "PASEO_LOG", "CLAUDECODE", MARKER];
 
 /// Returns the environment that agents start from.
 pub(crate) fn environment(
@@ -168,7 +173,11 @@ impl Launcher {
         env.insert("PASEO_AGENT_ID".to_owned(), about.agent_id.to_string());
         env.insert("PASEO_AGENT_TOKEN".to_owned(), self.tokens.agent_token(&about.agent_id));
         env.insert("PASEO_HOME".to_owned(), self.home.display().to_string());
-        env.insert("PASEO_RUN_DIR".to_owned(), run_dir.display().to_string());
+        if launch.program == Program::Helper {
+            // For the bridge alone: it keeps them from what it runs.
+            env.insert("PASEO_RUN_DIR".to_owned(), run_dir.display().to_string());
+            env.insert("PASEO_KEEP".to_owned(), self.keep.join(":"));
+        }
         let launching = Launching {
             agent_id: about.agent_id.to_string(),
             marker: place::marker(&self.home, about.agent_id.as_str(), run),

@@ -12,7 +12,7 @@ use paseo_sdk::machine::Machine;
 use paseo_sdk::machine::agent::{Agent, Fact, Heard, Input, Output, Refusal};
 use paseo_sdk::machine::{outbox, timeline};
 use paseo_sdk::model::Timestamp;
-use paseo_sdk::provider::{Record, Session, Step, Tell, TellId, What};
+use paseo_sdk::provider::{Event, Record, Session, Step, Tell, TellId, What};
 use serde_json::json;
 use tokio::runtime::RuntimeFlavor;
 use tokio::sync::{mpsc, oneshot};
@@ -37,6 +37,26 @@ pub(crate) enum Order {
     Tell(Input, oneshot::Sender<Result<(), ApiError>>),
     /// Answer once the journals of earlier lives are read.
     Ready(oneshot::Sender<()>),
+}
+
+/// The orders that wait for the owner of an agent.
+pub(crate) struct Inbox {
+    orders: mpsc::Receiver<Order>,
+    /// One that came while something else could not be written, and could be by then.
+    postponed: Option<Order>,
+}
+
+impl Inbox {
+    pub(crate) fn new(orders: mpsc::Receiver<Order>) -> Inbox {
+        Inbox { orders, postponed: None }
+    }
+
+    async fn next(&mut self) -> Option<Order> {
+        match self.postponed.take() {
+            Some(order) => Some(order),
+            None => self.orders.recv().await,
+        }
+    }
 }
 
 /// The files of one agent.
@@ -75,7 +95,7 @@ pub(crate) struct Owner {
     pub(crate) timeline: Log,
     pub(crate) live: Arc<Live>,
     pub(crate) launcher: Arc<Launcher>,
-    pub(crate) orders: mpsc::Receiver<Order>,
+    pub(crate) inbox: Inbox,
     pub(crate) process: Option<Process>,
     /// A process that is being started.
     pub(crate) launching: Option<(i64, oneshot::Receiver<Result<Running, String>>)>,
@@ -111,7 +131,7 @@ impl Owner {
         loop {
             let deadline = [self.machine.deadline(), self.live.deadline()].into_iter().flatten().min();
             tokio::select! {
-                order = self.orders.recv() => match order {
+                order = self.inbox.next() => match order {
                     Some(Order::Tell(input, done)) => self.obey(input, done).await,
                     Some(Order::Ready(done)) => {
                         let _ = done.send(());
@@ -283,6 +303,13 @@ impl Owner {
             What::Exited(exit) => Some(Fact::Exited(exit.clone())),
             What::Said(_) | What::Muttered(_) | What::Signalled { .. } | What::Closed {} | What::Carried(_) => None,
         };
+        // The shim brings to the disk what the agent was told; that it asks or has ended, only its session knows.
+        let weighty = events.iter().any(|event| matches!(event, Event::Asked(_) | Event::TurnEnded(_)));
+        if let Some(running) = process.running.as_ref().filter(|_| weighty)
+            && let Err(error) = blocking(|| running.sync_journal())
+        {
+            tracing::warn!(agent = %self.live.id, %error, "a journal cannot be brought to the disk");
+        }
         let exited = matches!(fact, Some(Fact::Exited(_)));
         let heard = Heard { run: process.run, record: record.seq, at: record.time(), fact, events };
         if exited && let Some(process) = self.process.take() {
@@ -332,7 +359,7 @@ impl Owner {
                         }
                         outbox.sync()
                     };
-                    persist(&self.live, &mut self.orders, "the outbox", keep, waiting).await;
+                    persist(&self.live, &mut self.inbox, "the outbox", keep, waiting).await;
                 }
                 Output::Happened { at, turn_id, origin, what } => {
                     self.write(at, timeline::Input::Append { at, turn_id, origin, what }, waiting).await;
@@ -357,15 +384,15 @@ impl Owner {
                 }
                 Output::Save(memory) => {
                     let path = &self.files.memory;
-                    persist(&self.live, &mut self.orders, "the agent", || store::replace(path, &memory), waiting).await;
+                    persist(&self.live, &mut self.inbox, "the agent", || store::replace(path, &memory), waiting).await;
                     let timeline = &self.timeline;
-                    persist(&self.live, &mut self.orders, "the timeline", || timeline.sync(), waiting).await;
+                    persist(&self.live, &mut self.inbox, "the timeline", || timeline.sync(), waiting).await;
                 }
                 Output::Rewrite(lines) => {
                     let lines: Vec<_> =
                         lines.iter().map(|line: &outbox::Line| json!(line).to_string().into_bytes()).collect();
                     let outbox = &mut self.outbox;
-                    persist(&self.live, &mut self.orders, "the outbox", || outbox.rewrite(&lines), waiting).await;
+                    persist(&self.live, &mut self.inbox, "the outbox", || outbox.rewrite(&lines), waiting).await;
                     self.carry_over().await;
                 }
                 Output::Changed => changed = true,
@@ -414,7 +441,7 @@ impl Owner {
                     }
                 };
                 let timeline = &mut self.timeline;
-                persist(&self.live, &mut self.orders, "the timeline", || timeline.append(line.as_bytes()), waiting)
+                persist(&self.live, &mut self.inbox, "the timeline", || timeline.append(line.as_bytes()), waiting)
                     .await;
                 self.live.entry(entry.seq, &line);
             }
@@ -474,47 +501,47 @@ async fn sleep_until(deadline: Option<Timestamp>) {
 }
 
 /// Writes until it is written. Whoever waits for it is told after the first failure that it is not, but will be; whoever
-/// comes meanwhile is told to come back.
+/// comes meanwhile makes it try at once, and is refused when that fails too.
 async fn persist(
     live: &Live,
-    orders: &mut mpsc::Receiver<Order>,
+    inbox: &mut Inbox,
     what: &str,
     mut write: impl FnMut() -> io::Result<()>,
     waiting: &mut Option<oneshot::Sender<Result<(), ApiError>>>,
 ) {
-    let mut reported = false;
+    let Err(error) = blocking(&mut write) else { return };
+    tracing::error!(agent = %live.id, %error, "{what} cannot be written; trying again each second");
+    let refusal =
+        |hint: &str| ApiError::new(Code::Unavailable, format!("{what} cannot be written: {error}")).hint(hint);
+    if let Some(done) = waiting.take() {
+        let hint = "make room on the disk and ask again with the same id; it is carried out once";
+        let _ = done.send(Err(refusal(hint)));
+    }
     loop {
-        let Err(error) = blocking(&mut write) else { return };
-        if !reported {
-            reported = true;
-            tracing::error!(agent = %live.id, %error, "{what} cannot be written; trying again each second");
+        let order = match tokio::time::timeout(RETRY, inbox.next()).await {
+            Ok(None) => return,
+            Ok(order) => order,
+            Err(_) => None,
+        };
+        if blocking(&mut write).is_ok() {
+            tracing::info!(agent = %live.id, "{what} is written after all");
+            inbox.postponed = order;
+            return;
         }
-        let message = format!("{what} cannot be written: {error}");
-        if let Some(done) = waiting.take() {
-            let refusal = ApiError::new(Code::Unavailable, message.clone())
-                .hint("make room on the disk and ask again with the same id; it is carried out once");
-            let _ = done.send(Err(refusal));
-        }
-        let again = tokio::time::sleep(Duration::from_secs(1));
-        tokio::pin!(again);
-        loop {
-            tokio::select! {
-                () = &mut again => break,
-                order = orders.recv() => match order {
-                    Some(Order::Tell(_, done)) => {
-                        let refusal = ApiError::new(Code::Unavailable, message.clone())
-                            .hint("make room on the disk and ask again; nothing was changed");
-                        let _ = done.send(Err(refusal));
-                    }
-                    Some(Order::Ready(done)) => {
-                        let _ = done.send(());
-                    }
-                    None => return,
-                },
+        match order {
+            Some(Order::Tell(_, done)) => {
+                let _ = done.send(Err(refusal("make room on the disk and ask again; nothing was changed")));
             }
+            Some(Order::Ready(done)) => {
+                let _ = done.send(());
+            }
+            None => {}
         }
     }
 }
+
+/// How long until something that could not be written is tried again.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Lets other tasks go on elsewhere while the disk works, where there is an elsewhere.
 fn blocking<T>(work: impl FnOnce() -> T) -> T {

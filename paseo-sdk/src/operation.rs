@@ -78,7 +78,7 @@ pub trait Feed: Send + Sync {
 /// # Errors
 ///
 /// `invalid_argument` for anything but an object with the request's fields.
-pub fn parse<Op: DeserializeOwned>(params: Value) -> Result<Op, ApiError> {
+pub fn parse<Op: Operation>(params: Value) -> Result<Op, ApiError> {
     let params = match params {
         Value::Null => Value::Object(serde_json::Map::new()),
         Value::Object(_) => params,
@@ -93,10 +93,12 @@ pub fn parse<Op: DeserializeOwned>(params: Value) -> Result<Op, ApiError> {
         // serde names an unknown or missing field in its sentence, and the place only for a wrong type.
         let field = quoted(&message).filter(|_| path == "." || message.starts_with("unknown field"));
         let field = field.map_or_else(|| path.clone(), str::to_owned);
-        match message.starts_with("missing field") || message.starts_with("unknown field") || path == "." {
+        let named = message.starts_with("missing field") || message.starts_with("unknown field") || path == ".";
+        let error = match named {
             true => ApiError::new(Code::InvalidArgument, message).details(serde_json::json!({ "field": field })),
             false => ApiError::invalid(&path, message),
-        }
+        };
+        error.hint(format!("GET /api/openapi.json describes what {} takes", Op::NAME))
     })
 }
 

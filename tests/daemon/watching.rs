@@ -37,7 +37,7 @@ async fn a_watcher_sees_text_as_it_comes_and_then_the_whole() {
     let lab = Lab::new();
     let daemon = lab.daemon().await;
     let client = daemon.client();
-    let script = "for i in 1 2 3 4 5; do echo line $i; read -t 0.03 <> <(:); done";
+    let script = "for i in 1 2 3 4 5; do echo line $i; read -t 0.03 <> <(:); done; true";
     let agent = client.create_agent(lab.script(script).in_background()).await.expect("it starts").agent_id;
     let mut watch = client.watch(follow(&agent, 0));
     let (mut text, mut entries) = (String::new(), Vec::new());
@@ -87,12 +87,9 @@ async fn a_watcher_of_all_sees_new_agents_and_their_end() {
     }
     client.delete_agent(paseo_sdk::catalogue::DeleteAgent { agent_id: (&agent).into() }).await.expect("it is deleted");
     loop {
-        match watch.next().await.expect("the watch goes on").expect("an event") {
-            Event::AgentRemoved { agent_id } => {
-                assert_eq!(agent_id, agent);
-                break;
-            }
-            _ => {}
+        if let Event::AgentRemoved { agent_id } = watch.next().await.expect("the watch goes on").expect("an event") {
+            assert_eq!(agent_id, agent);
+            break;
         }
     }
     lab.end(&client).await;

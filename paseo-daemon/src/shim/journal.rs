@@ -47,14 +47,14 @@ pub fn read_after(run_dir: &Path, after: i64) -> io::Result<impl Iterator<Item =
     Ok(records.filter(move |record| !matches!(record, Ok(record) if record.seq <= after)))
 }
 
-/// Returns how large the newest segment of a run's journal is, in bytes.
+/// Opens the newest segment of a run's journal, to look at it and to bring it to the disk.
 ///
 /// # Errors
 ///
 /// When there is no journal.
-pub fn newest_segment_bytes(run_dir: &Path) -> io::Result<u64> {
+pub fn newest_segment(run_dir: &Path) -> io::Result<File> {
     let newest = segments(run_dir)?.last().copied().ok_or_else(|| no_journal(run_dir))?;
-    Ok(std::fs::metadata(run_dir.join(file_name(newest)))?.len())
+    File::open(run_dir.join(file_name(newest)))
 }
 
 /// Returns whether the shim of this run lives, by the lock that it holds, whatever became of its pid or its socket.

@@ -6,7 +6,7 @@ use super::{
 use crate::item::{Content, Happening, Item, Origin};
 use crate::machine::turn::{self, Turn};
 use crate::machine::{Machine, outbox};
-use crate::model::{ItemId, Outcome, Permission, PromptId, Timestamp, TurnEnd, TurnId, Usage};
+use crate::model::{Behavior, Decision, ItemId, Outcome, Permission, PromptId, Timestamp, TurnEnd, TurnId, Usage};
 use crate::provider::{Ask, Ending, Event, Exit, Tell, TellId};
 
 impl Agent {
@@ -60,7 +60,13 @@ impl Agent {
                 self.happen(scene, Happening::ItemClosed { item });
             }
             Some(Tell::Interrupt {}) => self.resume_interrupt(),
-            Some(Tell::Answer { .. }) | None => {}
+            Some(Tell::Answer { request_id, decision }) => {
+                if let Some(ask) = self.asks.get(request_id) {
+                    let text = answered(&ask.title, decision);
+                    self.happen(scene, Happening::Notice { text });
+                }
+            }
+            None => {}
         }
     }
 
@@ -252,4 +258,16 @@ fn shortened(mut text: String) -> String {
         text.drain(..cut);
     }
     text
+}
+
+/// Says how a question was answered, for those who read the timeline later.
+fn answered(title: &str, decision: &Decision) -> String {
+    let verdict = match decision.behavior {
+        Behavior::Allow => "allowed",
+        Behavior::Deny => "denied",
+    };
+    match decision.message.as_deref().filter(|message| !message.is_empty()) {
+        Some(message) => format!("{verdict}: {title} ({message})"),
+        None => format!("{verdict}: {title}"),
+    }
 }
