@@ -9,8 +9,8 @@ use paseo_sdk::item::Happening;
 use paseo_sdk::model::{Behavior, Event, Status, WaitOutcome};
 use paseo_sdk::provider::{Record, What};
 
-use super::lab::{Lab, calls, timeline};
 use super::watching::until_text;
+use crate::lab::{Lab, calls, timeline};
 
 /// Prints numbered lines until it is told to go, then more of them.
 const LONG: &str = "for i in 1 2 3; do echo line $i; done; until test -e go; do read -t 0.05 <> <(:); done; for i in 4 5 6; do echo line $i; done";
@@ -150,7 +150,7 @@ async fn a_killed_shim_interrupts_the_turn_and_the_agent_can_go_on() {
     let lost = client.wait_for_agent(WaitForAgent::one(&agent)).await.expect("it is noticed");
     assert_eq!((lost.outcome, lost.status), (Some(WaitOutcome::Interrupted), Status::Interrupted));
     assert!(lost.reason.as_deref().is_some_and(|reason| reason.contains("lost")), "{lost:?}");
-    assert_eq!(super::lab::processes_in(&lab.work()), Vec::<String>::new());
+    assert_eq!(crate::lab::processes_in(&lab.work()), Vec::<String>::new());
     let again = client.send_agent_prompt(SendAgentPrompt::new(&agent, "echo again")).await.expect("it goes on");
     assert_eq!(again.last_message.as_deref(), Some("again"));
     lab.end(&client).await;
