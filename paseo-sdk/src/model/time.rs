@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use chrono::Datelike as _;
 use serde::{Deserialize, Serialize};
 
 use super::text::text_on_the_wire;
@@ -22,9 +23,10 @@ impl Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match chrono::DateTime::from_timestamp_millis(self.0) {
+        let time = chrono::DateTime::from_timestamp_millis(self.0);
+        match time.filter(|time| (0..=9999).contains(&time.year())) {
             Some(time) => f.write_str(&time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)),
-            // Beyond the calendar of chrono, some 262,000 years away: a damaged number, shown as it is.
+            // A year that RFC 3339 has no words for: a damaged number, shown as it is.
             None => write!(f, "@{}", self.0),
         }
     }
