@@ -5,13 +5,14 @@ mod faults;
 mod journal;
 mod tree;
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use paseo_daemon::shim::link::{self, Heard, News, Words};
-use paseo_daemon::shim::{Launching, Limits, Ready, place, tree as processes};
+use paseo_daemon::shim::{Launching, Limits, Ready, journal as records, place, tree as processes};
 use paseo_sdk::provider::{Exit, Line, Record, TellId, What};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
@@ -55,7 +56,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         for run in 1..=self.runs.load(Ordering::Relaxed) {
-            let served = paseo_daemon::shim::journal::processes(&self.path.join("runs").join(run.to_string()));
+            let served = records::processes(&self.path.join("runs").join(run.to_string()));
             if let Ok(Some(ready)) = served
                 && !processes::is_gone(ready.shim_pid, ready.shim_start_time)
             {
@@ -67,12 +68,15 @@ impl Drop for Scratch {
     }
 }
 
-/// A run, and the link to its shim.
+/// A run, and the link to its shim for as long as that is there: one that is over has left a journal.
 struct Run {
     launching: Launching,
     ready: Ready,
-    words: Words,
-    heard: Heard,
+    link: Option<(Words, Heard)>,
+    /// The last record that was heard.
+    last: i64,
+    /// What the shim had no time to say.
+    unsaid: Option<VecDeque<Record>>,
 }
 
 impl Run {
@@ -82,22 +86,47 @@ impl Run {
 
     async fn start_by(helper: &Path, launching: Launching) -> Result<Run> {
         let ready = link::spawn(helper, &launching).await?;
-        let (words, heard) = link::attach(&launching.socket, 0).await?;
-        Ok(Run { launching, ready, words, heard })
+        // A program that is done at once may be gone by now.
+        let link = link::attach(&launching.socket, 0).await.ok();
+        Ok(Run { launching, ready, link, last: 0, unsaid: None })
     }
 
     async fn attach(&mut self, after: i64) -> Result {
-        (self.words, self.heard) = link::attach(&self.launching.socket, after).await?;
+        self.link = Some(link::attach(&self.launching.socket, after).await?);
+        self.last = after;
         Ok(())
     }
 
-    async fn write(&self, id: &str, line: &str) -> io::Result<()> {
-        self.words.write(TellId(id.to_owned()), line.to_owned()).await
+    fn words(&self) -> io::Result<&Words> {
+        self.link.as_ref().map(|(words, _)| words).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
-    /// Returns the next news that `fits`, which must come before the link is lost.
+    /// Returns what the shim says next, then what it had no time to say and its journal holds; none after the end.
+    async fn next(&mut self) -> Result<Option<News>> {
+        if let Some((_, heard)) = &mut self.link {
+            if let Some(news) = heard.next().await {
+                if let News::Record(record) = &news {
+                    self.last = record.seq;
+                }
+                return Ok(Some(news));
+            }
+            self.link = None;
+        }
+        if self.unsaid.is_none() {
+            ended(self.ready.shim_pid).await?;
+            let unsaid = records::read_after(&self.launching.run_dir, self.last)?;
+            self.unsaid = Some(unsaid.collect::<io::Result<_>>()?);
+        }
+        Ok(self.unsaid.as_mut().and_then(VecDeque::pop_front).map(News::Record))
+    }
+
+    async fn write(&self, id: &str, line: &str) -> io::Result<()> {
+        self.words()?.write(TellId(id.to_owned()), line.to_owned()).await
+    }
+
+    /// Returns the next news that `fits`, which must come before the end.
     async fn until<T>(&mut self, mut fits: impl FnMut(&News) -> Option<T>) -> Result<T> {
-        while let Some(news) = self.heard.next().await {
+        while let Some(news) = self.next().await? {
             if let Some(found) = fits(&news) {
                 return Ok(found);
             }
@@ -119,10 +148,10 @@ impl Run {
         Ok(self.line().await?.trim().parse()?)
     }
 
-    /// Hears all records until the link is lost; the last one must be the end.
+    /// Hears all records; the last one must be the end.
     async fn rest(&mut self) -> Result<(Vec<Record>, Exit)> {
         let mut records = Vec::new();
-        while let Some(news) = self.heard.next().await {
+        while let Some(news) = self.next().await? {
             if let News::Record(record) = news {
                 records.push(record);
             }

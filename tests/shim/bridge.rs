@@ -95,7 +95,7 @@ async fn a_script_runs_when_it_is_allowed_and_not_when_it_is_denied() -> Result 
 
     // Without anybody to answer, it is not run.
     run.order(ask("5")).await?;
-    run.words.close().await?;
+    run.words()?.close().await?;
     assert_eq!(run.script_end().await?.1["denied"], true);
     assert_eq!(run.exit().await?, code(0));
     Ok(())
@@ -109,7 +109,7 @@ async fn scripts_run_one_after_the_other_and_leave_no_files() -> Result {
     for id in ["1", "2", "3"] {
         run.order(json!({ "run": { "id": id, "script": script } })).await?;
     }
-    run.words.close().await?;
+    run.words()?.close().await?;
     for id in ["1", "2", "3"] {
         let (output, end) = run.script_end().await?;
         let text = String::from_utf8(output["stdout"].clone())?;
@@ -193,7 +193,7 @@ async fn a_child_in_the_background_does_not_hold_up_the_end() -> Result {
     assert_eq!(end, exit("1", 0));
     let background: i64 = String::from_utf8(output["stdout"].clone())?.trim().parse()?;
     assert!(is_alive(background));
-    run.words.close().await?;
+    run.words()?.close().await?;
     run.exit().await?;
     assert!(!is_alive(background));
     Ok(())
@@ -208,7 +208,7 @@ async fn a_shell_that_is_not_there_is_the_reason() -> Result {
     let (_, end) = run.run_script("1", "echo hello").await?;
     assert_eq!(end["reason"], "/no/such/shell: no such file");
     run.order(json!({ "what": {} })).await?;
-    run.words.close().await?;
+    run.words()?.close().await?;
     let (records, _) = run.rest().await?;
     assert!(format!("{records:?}").contains("an order was not understood"), "{records:?}");
     Ok(())

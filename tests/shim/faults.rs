@@ -47,7 +47,7 @@ async fn a_run_has_one_shim() -> Result {
     let mut run = Run::start(scratch.script("exec cat")?).await?;
     let error = link::spawn(Path::new(HELPER), &run.launching).await.expect_err("there is one already");
     assert!(error.contains("has a shim already"), "{error}");
-    run.words.close().await?;
+    run.words()?.close().await?;
     assert_eq!(run.exit().await?, code(0));
     let error = link::spawn(Path::new(HELPER), &run.launching).await.expect_err("it is over");
     assert!(error.contains("exists"), "{error}");
@@ -81,7 +81,7 @@ async fn a_program_that_does_not_read_holds_nothing_up() -> Result {
     };
     // The pipe has taken a part of the first one.
     assert_eq!(run.until(refused).await?, ("t3".to_owned(), true));
-    run.words.signal("KILL", Whom::Child).await?;
+    run.words()?.signal("KILL", Whom::Child).await?;
     assert_eq!(run.exit().await?.signal.as_deref(), Some("KILL"));
     let told = journal::read(&run.launching.run_dir)?
         .filter(|record| matches!(record, Ok(Record { what: What::Told { .. }, .. })))
@@ -103,7 +103,7 @@ async fn a_program_that_closes_its_input_is_told_no_more() -> Result {
         _ => None,
     });
     assert_eq!(reason.await?, "the agent's standard input is closed");
-    run.words.stop("enough").await?;
+    run.words()?.stop("enough").await?;
     run.exit().await?;
     Ok(())
 }

@@ -21,7 +21,7 @@ async fn what_an_agent_says_and_is_told_is_in_its_journal() -> Result {
     run.write("t2", "zwei ✓").await?;
     assert_eq!(run.line().await?, "got one");
     assert_eq!(run.line().await?, "got zwei ✓");
-    run.words.close().await?;
+    run.words()?.close().await?;
     let (rest, exit) = run.rest().await?;
     assert_eq!(exit, code(0));
     let whats: Vec<What> = rest.into_iter().map(|record| record.what).collect();
@@ -92,7 +92,7 @@ async fn a_line_is_told_once_however_often_it_is_written() -> Result {
     }
     run.write("t1", "once").await?;
     run.write("t2", "end").await?;
-    run.words.close().await?;
+    run.words()?.close().await?;
     let (records, exit) = run.rest().await?;
     assert_eq!(exit, code(0));
     let lines: Vec<&What> =
@@ -118,7 +118,7 @@ async fn what_was_written_before_a_cut_is_told_before_the_next_daemon_is_answere
     busy.await??;
     let hello = run.until(|news| if let News::Hello(hello) = news { Some(hello.clone()) } else { None }).await?;
     assert!(hello.last > 500, "{hello:?}");
-    run.words.close().await?;
+    run.words()?.close().await?;
     let (records, _) = run.rest().await?;
     let told = records.iter().filter(|record| matches!(record.what, What::Told { .. })).count();
     let echoed = records.iter().filter(|record| matches!(record.what, What::Said(_))).count();
@@ -178,7 +178,7 @@ async fn a_carried_journal_keeps_its_numbers_and_drops_what_is_old() -> Result {
     for turn in 1..=3 {
         run.write(&format!("t{turn}"), &format!("turn {turn}")).await?;
         assert_eq!(run.line().await?, format!("turn {turn}"));
-        run.words.carry(format!("knows {turn}")).await?;
+        run.words()?.carry(format!("knows {turn}")).await?;
         let text = run.until(|news| match record(news)?.what {
             What::Carried(text) => Some(text),
             _ => None,
@@ -201,7 +201,7 @@ async fn a_carried_journal_keeps_its_numbers_and_drops_what_is_old() -> Result {
     assert_eq!((hello.first, hello.last), (7, 10));
     // The previous segment still says what was told.
     run.write("t3", "turn 3").await?;
-    run.words.close().await?;
+    run.words()?.close().await?;
     let (records, exit) = run.rest().await?;
     assert_eq!(exit, code(0));
     let numbers: Vec<i64> = records.iter().map(|record| record.seq).collect();
@@ -250,9 +250,9 @@ async fn a_signal_goes_to_whom_it_is_sent() -> Result {
         wait; wait; wait";
     let mut run = Run::start(scratch.script(script)?).await?;
     run.line().await?;
-    run.words.signal("INT", Whom::Child).await?;
+    run.words()?.signal("INT", Whom::Child).await?;
     assert_eq!(run.line().await?, "caught");
-    run.words.signal("SIGKILL", Whom::Tree).await?;
+    run.words()?.signal("SIGKILL", Whom::Tree).await?;
     let (records, exit) = run.rest().await?;
     assert_eq!(exit.signal.as_deref(), Some("KILL"));
     let signalled = What::Signalled { signal: "KILL".to_owned(), whom: Whom::Tree };

@@ -31,7 +31,7 @@ async fn an_agent_that_is_stopped_takes_all_with_it_that_it_started() -> Result 
     let scratch = Scratch::new()?;
     let mut run = Run::start(scratch.script(&format!("{STUBBORN} wait; sleep 1004"))?).await?;
     let pids = pids(&mut run, 5).await?;
-    run.words.stop("a test wants it").await?;
+    run.words()?.stop("a test wants it").await?;
     let exit = run.exit().await?;
     assert_eq!(exit, Exit { code: None, signal: Some("KILL".into()), reason: Some("a test wants it".into()) });
     assert_eq!(pids.into_iter().filter(|pid| is_alive(*pid)).count(), 0);
@@ -72,7 +72,7 @@ async fn a_chain_of_children_that_live_for_a_moment_is_ended() -> Result {
     let marker = format!("PASEO_RUN={}", launching.marker);
     let mut run = Run::start(launching).await?;
     run.line().await?;
-    run.words.close().await?;
+    run.words()?.close().await?;
     assert_eq!(run.exit().await?.code, Some(1));
     let mut left = Vec::new();
     for entry in fs::read_dir("/proc")? {
@@ -101,7 +101,7 @@ async fn programs_that_are_kept_are_spared_with_what_they_started() -> Result {
     let keep = launching.keep.clone();
     let mut run = Run::start(launching).await?;
     let pids = pids(&mut run, 4).await?;
-    run.words.close().await?;
+    run.words()?.close().await?;
     run.exit().await?;
     let alive = pids.iter().filter(|pid| is_alive(**pid)).count();
     assert_eq!(alive, 3, "{pids:?}");

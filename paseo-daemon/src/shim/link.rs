@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use paseo_sdk::provider::{Record, TellId, Whom};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, WaitOptions, waitpid};
+use rustix::process::{WaitOptions, waitpid};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use super::child::sentence;
 use super::connection::LONGEST_WORD;
 use super::lines::Splitter;
+use super::tree;
 use super::{Hello, Launched, Launching, Ready, Report, Word};
 
 /// Starts a shim, and returns when its agent runs.
@@ -53,7 +54,7 @@ pub async fn attach(socket: &Path, after: i64) -> io::Result<(Words, Heard)> {
 ///
 /// [`Heard`] does this at its end; it is for a shim that nobody attached to.
 pub async fn reap(shim_pid: i64) {
-    let Some(pid) = i32::try_from(shim_pid).ok().and_then(Pid::from_raw) else { return };
+    let Some(pid) = tree::pid_of(shim_pid) else { return };
     // It is listened to before the first look, so that no end falls between the two.
     let Ok(mut children) = signal(SignalKind::child()) else { return };
     while let Ok(None) = waitpid(Some(pid), WaitOptions::NOHANG) {

@@ -20,7 +20,7 @@ use super::connection::Connection;
 use super::journal::Journal;
 use super::lines::{Splitter, line};
 use super::signals::{self, Bell};
-use super::tree::{self, Process};
+use super::tree;
 use super::{Launched, Limits, Ready, Report};
 
 /// Plays the shim until its agent has ended, and returns the exit code.
@@ -190,7 +190,7 @@ impl Shim {
             let silent = self.outputs.iter().all(|output| output.pipe.is_none());
             let late = Instant::now() >= until;
             // Where it was not asked, the rest of the tree has nothing to wait for.
-            if !self.waits_for_disk() && (late || silent && (!asked || self.tree().is_empty())) {
+            if !self.waits_for_disk() && (late || silent && (!asked || self.tree().found.is_empty())) {
                 self.finish();
             }
         }
@@ -293,7 +293,7 @@ impl Shim {
             Phase::Running => {
                 self.give_reason(reason);
                 self.note(What::Signalled { signal: "TERM".to_owned(), whom: Whom::Tree });
-                tree::signal(&self.tree(), Signal::TERM);
+                tree::signal(&self.tree().found, Signal::TERM);
                 self.phase = Phase::Stopping { force: Instant::now() + Duration::from_millis(self.limits.grace) };
             }
             // It has ended by itself, and only others hold its output.
@@ -338,7 +338,7 @@ impl Shim {
         self.phase = Phase::Leaving { until: Instant::now() + patience };
     }
 
-    fn tree(&self) -> Vec<Process> {
+    fn tree(&self) -> tree::Look {
         tree::descendants(&self.keep, self.exit.is_none().then_some(self.agent))
     }
 

@@ -6,17 +6,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus, waitid};
 
 pub use system::start_time;
 
 /// Returns whether the process that had this pid and start time has ended.
 #[must_use]
 pub fn is_gone(pid: i64, start_time: i64) -> bool {
-    match i32::try_from(pid).ok().and_then(Pid::from_raw) {
+    match pid_of(pid) {
         Some(pid) => system::is_gone(pid, start_time),
         None => true,
     }
+}
+
+/// Reads a number as a process id: what stands in a file may be anything, and 0 and -1 mean something else to the system.
+pub(crate) fn pid_of(number: i64) -> Option<Pid> {
+    i32::try_from(number).ok().filter(|number| *number > 0).and_then(Pid::from_raw)
 }
 
 /// Ends what an agent left behind whose shim was itself killed: every process of this user that has exactly this
@@ -26,7 +31,13 @@ pub fn is_gone(pid: i64, start_time: i64) -> bool {
 #[must_use]
 pub fn sweep_orphans(marker: &str, keep: &[String]) -> Vec<String> {
     let marker = format!("{}={marker}", super::MARKER);
-    end(&mut || system::marked(&marker, keep))
+    let mut find = || Look { found: system::marked(&marker, keep), spared: false };
+    // They are not our children, so there is nobody to ask whether there are more.
+    let mut looks = 0;
+    end_until(&mut find, &mut || {
+        looks += 1;
+        looks >= MOST_LOOKS
+    })
 }
 
 /// A process as it was when it was looked at.
@@ -40,9 +51,18 @@ pub(crate) struct Process {
     name: String,
 }
 
+/// What is seen of a tree.
+#[derive(Debug, Default)]
+pub(crate) struct Look {
+    /// Those that live and are not spared.
+    pub(crate) found: Vec<Process>,
+    /// Whether others are spared.
+    spared: bool,
+}
+
 /// What this process started, and what that started, and so on; without the programs of `keep` and what descends from
 /// those. `never_kept` is the agent itself, whatever it is called. Dead ones are not counted.
-pub(crate) fn descendants(keep: &[String], never_kept: Option<Pid>) -> Vec<Process> {
+pub(crate) fn descendants(keep: &[String], never_kept: Option<Pid>) -> Look {
     system::descendants(keep, never_kept)
 }
 
@@ -64,15 +84,29 @@ pub(crate) fn reap() -> Option<(Pid, WaitStatus)> {
     }
 }
 
-/// Ends all that `find` finds until it finds nothing, and returns what could not be ended, one sentence each.
+/// Ends all that `find` finds of what descends from this process, and returns what could not be ended, one sentence each.
+pub(crate) fn end(find: &mut dyn FnMut() -> Look) -> Vec<String> {
+    end_until(find, &mut childless)
+}
+
+/// Whether this process has no children, dead ones included: for a subreaper, whether nothing descends from it.
+fn childless() -> bool {
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    matches!(waitid(WaitId::All, look), Err(rustix::io::Errno::CHILD))
+}
+
+/// Ends all that `find` finds. All are stopped before any is killed, so that none can start another one meanwhile.
 ///
-/// All are stopped before any is killed, so that none can start another one meanwhile.
-pub(crate) fn end(find: &mut dyn FnMut() -> Vec<Process>) -> Vec<String> {
+/// A look may miss a process that is started while it goes on: that nothing is found is believed once it is `certain`,
+/// or, beside programs that are spared and so are children for good, many times in a row.
+fn end_until(find: &mut dyn FnMut() -> Look, certain: &mut dyn FnMut() -> bool) -> Vec<String> {
     let give_up = Instant::now() + PATIENCE;
     let mut forbidden = BTreeSet::new();
+    let mut nothing = 0;
     loop {
-        let stopped = freeze(find, give_up, &mut forbidden);
-        if stopped.is_empty() {
+        let (stopped, spared) = freeze(find, give_up, &mut forbidden);
+        nothing = if stopped.is_empty() { nothing + 1 } else { 0 };
+        if nothing > 0 && (certain() || spared && nothing >= MOST_LOOKS) {
             return forbidden.into_iter().collect();
         }
         signal(&stopped, Signal::KILL);
@@ -80,22 +114,25 @@ pub(crate) fn end(find: &mut dyn FnMut() -> Vec<Process>) -> Vec<String> {
             system::await_end(process, give_up);
         }
         if Instant::now() > give_up {
-            forbidden.extend(find().iter().map(|process| format!("{process} does not end")));
+            forbidden.extend(find().found.iter().map(|process| format!("{process} does not end")));
             return forbidden.into_iter().collect();
         }
     }
 }
 
-/// Stops all that `find` finds until two looks in a row find nothing new, and returns them.
-fn freeze(find: &mut dyn FnMut() -> Vec<Process>, give_up: Instant, forbidden: &mut BTreeSet<String>) -> Vec<Process> {
+/// Stops all that `find` finds until two looks in a row find nothing new, and returns them, and whether others are spared.
+fn freeze(find: &mut dyn FnMut() -> Look, give_up: Instant, forbidden: &mut BTreeSet<String>) -> (Vec<Process>, bool) {
     let mut stopped: BTreeMap<(i32, i64), Process> = BTreeMap::new();
     let mut refused = BTreeSet::new();
     let mut quiet = 0;
+    let mut spared = false;
     // One look may miss a process whose parent ended while it was being looked at.
     while quiet < 2 && Instant::now() < give_up {
         quiet += 1;
         let mut groups = BTreeSet::new();
-        for process in find() {
+        let look = find();
+        spared |= look.spared || !refused.is_empty();
+        for process in look.found {
             let identity = (process.pid.as_raw_pid(), process.start);
             if stopped.contains_key(&identity) || refused.contains(&identity) {
                 continue;
@@ -119,7 +156,7 @@ fn freeze(find: &mut dyn FnMut() -> Vec<Process>, give_up: Instant, forbidden: &
             let _ = rustix::process::kill_process_group(group, Signal::STOP);
         }
     }
-    stopped.into_values().collect()
+    (stopped.into_values().collect(), spared)
 }
 
 impl std::fmt::Display for Process {
@@ -141,12 +178,12 @@ mod system {
     use rustix::io::Errno;
     use rustix::process::{Pid, PidfdFlags, Signal, getpgrp, getpid, pidfd_open, pidfd_send_signal};
 
-    use super::Process;
+    use super::{Look, Process, pid_of};
 
     /// Returns when a process started, in ticks since the system did: with its pid, its identity.
     #[must_use]
     pub fn start_time(pid: i64) -> Option<i64> {
-        let (process, _) = look(i32::try_from(pid).ok().and_then(Pid::from_raw)?)?;
+        let (process, _) = look(pid_of(pid)?)?;
         Some(process.start)
     }
 
@@ -154,12 +191,12 @@ mod system {
         !matches!(look(pid), Some((process, alive)) if alive && process.start == start_time)
     }
 
-    pub(super) fn descendants(keep: &[String], never_kept: Option<Pid>) -> Vec<Process> {
+    pub(super) fn descendants(keep: &[String], never_kept: Option<Pid>) -> Look {
         let mut children: BTreeMap<i32, Vec<(Process, bool)>> = BTreeMap::new();
         for (process, alive) in everything() {
             children.entry(process.parent).or_default().push((process, alive));
         }
-        let mut found = Vec::new();
+        let mut look = Look::default();
         let mut spared = BTreeSet::from([getpgrp().as_raw_pid()]);
         let mut parents = vec![(getpid().as_raw_pid(), false)];
         while let Some((parent, spare)) = parents.pop() {
@@ -167,16 +204,17 @@ mod system {
                 let spare = spare || Some(process.pid) != never_kept && kept(&process, keep);
                 parents.push((process.pid.as_raw_pid(), spare));
                 if spare {
+                    look.spared = true;
                     spared.extend(process.group.map(Pid::as_raw_pid));
                 } else if alive {
-                    found.push(process);
+                    look.found.push(process);
                 }
             }
         }
-        for process in &mut found {
+        for process in &mut look.found {
             process.group = process.group.filter(|group| !spared.contains(&group.as_raw_pid()));
         }
-        found
+        look
     }
 
     pub(super) fn marked(marker: &str, keep: &[String]) -> Vec<Process> {
@@ -232,7 +270,7 @@ mod system {
 
     fn everything() -> impl Iterator<Item = (Process, bool)> {
         let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-        entries.filter_map(|entry| look(entry.file_name().to_str()?.parse().ok().and_then(Pid::from_raw)?))
+        entries.filter_map(|entry| look(pid_of(entry.file_name().to_str()?.parse().ok()?)?))
     }
 
     /// Looks at a process, and whether it is alive.
@@ -246,7 +284,9 @@ mod system {
         let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
         let number = |index: usize| fields.get(index)?.parse::<i64>().ok();
         let narrow = |index: usize| i32::try_from(number(index)?).ok();
-        let process = Process { pid, parent: narrow(1)?, group: Pid::from_raw(narrow(2)?), start: number(19)?, name };
+        // The group of one that is about to be gone is -1.
+        let group = number(2).and_then(pid_of);
+        let process = Process { pid, parent: narrow(1)?, group, start: number(19)?, name };
         Some((process, !matches!(fields.first(), Some(&("Z" | "X")))))
     }
 
@@ -275,12 +315,12 @@ mod system {
     use rustix::io::Errno;
     use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-    use super::Process;
+    use super::{Look, Process, pid_of};
 
     /// Returns when a process started; here that is not known, and 0.
     #[must_use]
     pub fn start_time(pid: i64) -> Option<i64> {
-        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
+        let pid = pid_of(pid)?;
         (!is_gone(pid, 0)).then_some(0)
     }
 
@@ -288,10 +328,11 @@ mod system {
         test_kill_process(pid) == Err(Errno::SRCH)
     }
 
-    pub(super) fn descendants(_: &[String], agent: Option<Pid>) -> Vec<Process> {
+    pub(super) fn descendants(_: &[String], agent: Option<Pid>) -> Look {
         let group = |agent| Process { pid: agent, start: 0, parent: 0, group: Some(agent), name: "agent".to_owned() };
         let alive = |agent: &Pid| rustix::process::test_kill_process_group(*agent).is_ok();
-        agent.filter(alive).map(group).into_iter().collect()
+        // What has left the group cannot be seen, and so may be there.
+        Look { found: agent.filter(alive).map(group).into_iter().collect(), spared: true }
     }
 
     pub(super) fn marked(_: &str, _: &[String]) -> Vec<Process> {
@@ -307,6 +348,9 @@ mod system {
 
     pub(super) fn await_end(_: &Process, _: Instant) {}
 }
+
+/// How often nothing has to be found until it is believed without certainty.
+const MOST_LOOKS: usize = 10;
 
 /// How long processes that do not end are waited for: those in the middle of a system call that cannot be interrupted.
 const PATIENCE: Duration = Duration::from_secs(10);

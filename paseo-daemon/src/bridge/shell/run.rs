@@ -99,7 +99,7 @@ impl Run {
     pub(super) fn interrupt(&mut self) {
         if self.force.is_none() {
             self.force = Some(Instant::now() + GRACE);
-            tree::signal(&self.tree(), Signal::TERM);
+            tree::signal(&self.tree().found, Signal::TERM);
         }
     }
 
@@ -159,7 +159,7 @@ impl Run {
         };
         // Where it was interrupted, the others of its tree have the rest of their grace.
         if self.force.is_some() && !self.forced {
-            match self.tree().is_empty() {
+            match self.tree().found.is_empty() {
                 true => self.forced = true,
                 false => return None,
             }
@@ -222,7 +222,7 @@ impl Run {
         words::say(&Reply::Out(Out { id: self.id.clone(), stream, text, base64 }), out);
     }
 
-    fn tree(&self) -> Vec<tree::Process> {
+    fn tree(&self) -> tree::Look {
         tree::descendants(&self.keep, self.exit.is_none().then_some(self.pid))
     }
 

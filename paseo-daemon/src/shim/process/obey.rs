@@ -116,7 +116,7 @@ impl Shim {
             Whom::Child => drop(rustix::process::kill_process(self.agent, signal)),
             Whom::Group => drop(rustix::process::kill_process_group(self.agent, signal)),
             Whom::Tree if signal == Signal::KILL => drop(self.end_tree()),
-            Whom::Tree => tree::signal(&self.tree(), signal),
+            Whom::Tree => tree::signal(&self.tree().found, signal),
         }
     }
 }
