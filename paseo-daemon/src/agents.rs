@@ -26,7 +26,7 @@ use tokio::task::JoinHandle;
 use crate::Core;
 use crate::launch::Launcher;
 use crate::live::{Cursor, Find, Live, Watched, Watchers};
-use crate::owner::{Files, Inbox, Order, Owner, now};
+use crate::owner::{Files, Inbox, Order, Owner, blocking, now};
 use crate::store::{self, Log, Numbered};
 
 /// How many orders may wait for the owner of one agent; whoever gives one more waits.
@@ -51,10 +51,38 @@ pub(crate) struct Owned {
 impl Owned {
     /// Tells the agent's machine something, and returns when what follows from it is done.
     pub(crate) async fn tell(&self, input: Input) -> Result<(), ApiError> {
-        let gone = || ApiError::new(Code::Unavailable, "the daemon is stopping").hint("ask again when it is back");
         let (done, result) = oneshot::channel();
-        self.orders.send(Order::Tell(input, done)).await.map_err(|_| gone())?;
-        result.await.map_err(|_| gone())?
+        self.orders.send(Order::Tell(input, done)).await.map_err(|_| self.gone())?;
+        result.await.map_err(|_| self.gone())?
+    }
+
+    /// Says why there is no owner any more.
+    fn gone(&self) -> ApiError {
+        match self.live.is_removed() {
+            true => ApiError::new(Code::NotFound, format!("agent {} was deleted meanwhile", self.live.id))
+                .hint("`paseo ls -a -g` lists agents"),
+            false => ApiError::new(Code::Unavailable, "the daemon is stopping").hint("ask again when it is back"),
+        }
+    }
+
+    /// Archives the agent, and returns when nothing of it runs. A prompt that comes meanwhile brings it back, and is not
+    /// waited for.
+    async fn archive(&self) -> Result<Agent, ApiError> {
+        self.tell(Input::Archive).await?;
+        Ok(self.until(|view| view.agent.archived_at.is_none() || has_left(view)).await)
+    }
+
+    /// Stops the agent for good: archives it, and returns when nothing of it runs and its owner has ended.
+    async fn retire(&self) -> Result<(), ApiError> {
+        loop {
+            self.archive().await?;
+            let (done, retired) = oneshot::channel();
+            self.orders.send(Order::Retire(done)).await.map_err(|_| self.gone())?;
+            if retired.await.map_err(|_| self.gone())? {
+                return Ok(());
+            }
+            // A prompt came in between and brought it back.
+        }
     }
 
     /// Ends the owner, and returns when it touches nothing any more.
@@ -74,6 +102,11 @@ impl Owned {
             Err(_) => self.live.view().agent.clone(),
         }
     }
+}
+
+/// Whether an agent does nothing, and nothing of it is left: its process has ended, and none is being started.
+pub(crate) fn has_left(view: &View) -> bool {
+    view.agent.turn.is_none() && !view.has_process
 }
 
 /// All agents.
@@ -166,7 +199,8 @@ impl Registry {
     }
 }
 
-/// Takes up every agent that the home holds. A file that cannot be understood is set aside and reported.
+/// Takes up every agent that the home holds. A file that cannot be understood is set aside and reported; one that only
+/// cannot be taken up now is reported and stays.
 pub(crate) fn load(
     registry: &Registry,
     directory: &Path,
@@ -185,8 +219,9 @@ pub(crate) fn load(
                 registry.insert(id, owned);
             }
             Err(error) => {
-                let aside = store::set_aside(&path, now());
-                let place = aside.map_or_else(|_| path.display().to_string(), |aside| aside.display().to_string());
+                let damaged = matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof);
+                let aside = damaged.then(|| store::set_aside(&path, now()).ok()).flatten();
+                let place = aside.unwrap_or(path.clone()).display().to_string();
                 tracing::error!(%error, place, "an agent cannot be taken up");
                 warnings.push(format!("agent {id} cannot be read ({error}); its file is {place}"));
             }
@@ -204,7 +239,8 @@ fn take_up(
     let files = Files::of(directory, id);
     let memory: Memory = store::read(&files.memory)?.ok_or_else(|| io::Error::other("it is gone"))?;
     if memory.about.agent_id.as_str() != id {
-        return Err(io::Error::other(format!("it says that it is agent {}", memory.about.agent_id)));
+        let message = format!("it says that it is agent {}", memory.about.agent_id);
+        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
     }
     let provider = provider::find(memory.about.provider_name())
         .ok_or_else(|| io::Error::other(format!("no provider {}", memory.about.provider_name())))?;
@@ -312,7 +348,8 @@ impl Core {
             Some(owned) => {
                 // The same call again, perhaps after a cut: it goes on where it was.
                 let memory = Files::of(&self.home.agents(), id.as_str()).memory;
-                let known: Option<Memory> = store::read(&memory).map_err(|error| internal(error.to_string()))?;
+                let known: Option<Memory> =
+                    blocking(|| store::read(&memory)).map_err(|error| internal(error.to_string()))?;
                 if known.is_none_or(|known| known.about.request != plan.digest) {
                     return Err(ApiError::new(
                         Code::Conflict,
@@ -421,7 +458,7 @@ impl Core {
             }
             None => None,
         };
-        let made = self.write_down(request, plan, id, worktree.clone());
+        let made = blocking(|| self.write_down(request, plan, id, worktree.clone()));
         match (made, worktree) {
             (Ok(owned), _) => Ok(owned),
             (Err(error), worktree) => {
@@ -464,6 +501,10 @@ impl Core {
         let directory = self.home.agents();
         let files = Files::of(&directory, id.as_str());
         let write = || {
+            if files.directory.exists() {
+                // Of an agent whose file was set aside, or that was not deleted to the end: none of it is the new one's.
+                store::set_aside(&files.directory, time)?;
+            }
             fs::DirBuilder::new().recursive(true).mode(0o700).create(&files.directory)?;
             if !request.env.is_empty() {
                 store::replace(&files.env(), &request.env)?;
@@ -631,16 +672,17 @@ impl Handle<ListAgents> for Core {
         let limit = limit(request.limit)?;
         let parent = request.parent.as_ref().map(|parent| self.agents.find(parent)).transpose()?;
         let parent = parent.map(|parent| parent.live.id.clone());
-        let cwd = request.cwd.as_ref().map(Path::new);
-        if cwd.is_some_and(|cwd| !cwd.is_absolute()) {
-            return Err(ApiError::invalid("cwd", "is not an absolute path"));
-        }
+        let places = match request.cwd.as_ref().map(Path::new) {
+            Some(cwd) if !cwd.is_absolute() => return Err(ApiError::invalid("cwd", "is not an absolute path")),
+            Some(cwd) => Some(self.worktrees.places(cwd).await?),
+            None => None,
+        };
         let since = request.since_hours.map(|hours| now().plus(hours.saturating_mul(-3_600_000)));
         let after = request.cursor.as_deref().map(read_cursor).transpose()?;
         let wanted = |agent: &Agent| {
             let archived = agent.status == Status::Archived;
             (!archived || request.include_archived || request.statuses.contains(&Status::Archived))
-                && cwd.is_none_or(|cwd| belongs(agent, cwd))
+                && places.as_ref().is_none_or(|places| places.iter().any(|place| belongs(agent, place)))
                 && (request.statuses.is_empty() || request.statuses.contains(&agent.status))
                 && since.is_none_or(|since| agent.updated_at >= since)
                 && request.labels.iter().all(|(label, value)| agent.labels.get(label) == Some(value))
@@ -668,9 +710,10 @@ fn read_cursor(cursor: &str) -> Result<(Timestamp, AgentId), ApiError> {
     Ok((Timestamp(time.parse().map_err(|_| refuse())?), id.parse().map_err(|_| refuse())?))
 }
 
-/// Returns whether an agent works in a directory or below, or in a worktree of the repository there.
-fn belongs(agent: &Agent, directory: &Path) -> bool {
-    Path::new(&agent.cwd).starts_with(directory)
+/// Returns whether an agent works in a directory or below, or in a worktree there.
+pub(crate) fn belongs(agent: &Agent, directory: &Path) -> bool {
+    let worktree = agent.worktree.as_ref().map(|worktree| &worktree.worktree_path);
+    std::iter::once(&agent.cwd).chain(worktree).any(|path| Path::new(path).starts_with(directory))
 }
 
 impl Handle<GetAgentStatus> for Core {
@@ -789,6 +832,8 @@ impl Handle<WatchAgents> for Core {
             ApiError::new(Code::Unsupported, "a single request cannot carry events")
                 .hint("connect to /ws and watch there")
         })?;
+        // From here on nothing is missed, whatever changes while the answer is put together.
+        let watcher = self.watchers.join();
         let for_all = request.agents.is_none();
         let mut standing = Vec::new();
         let mut agents = BTreeMap::new();
@@ -822,7 +867,7 @@ impl Handle<WatchAgents> for Core {
             let find = move |id: &AgentId| registry.get(id).map(|owned| owned.live.clone());
             Box::new(find) as Find
         });
-        feed.follow(Watched { agents, others }.frames(&self.watchers));
+        feed.follow(Watched { agents, others }.frames(watcher));
         Ok(Watching { agents: standing })
     }
 }
@@ -844,16 +889,24 @@ impl Handle<CancelAgent> for Core {
         self.calling(&caller)?;
         let owned = self.agents.find(&request.agent_id)?;
         owned.tell(Input::Cancel).await?;
-        Ok(owned.until(|view| view.agent.turn.is_none() && view.agent.queued.is_empty()).await)
+        let stopped = owned.live.view();
+        let (turn, queued) = (stopped.agent.turn.as_ref(), &stopped.agent.queued);
+        // Only what was there: whatever is sent to it from now on is not waited for.
+        let goes_on = |view: &View| {
+            let running = view.agent.turn.as_ref();
+            running.is_some_and(|now| {
+                turn.is_some_and(|turn| turn.turn_id == now.turn_id)
+                    || now.prompt_id.as_ref().is_some_and(|prompt| queued.contains(prompt))
+            }) || view.agent.queued.iter().any(|prompt| queued.contains(prompt))
+        };
+        Ok(owned.until(|view| !goes_on(view)).await)
     }
 }
 
 impl Handle<ArchiveAgent> for Core {
     async fn handle(&self, caller: Caller, request: ArchiveAgent) -> Result<Agent, ApiError> {
         self.calling(&caller)?;
-        let owned = self.agents.find(&request.agent_id)?;
-        owned.tell(Input::Archive).await?;
-        Ok(owned.until(|view| view.agent.turn.is_none() && view.agent.pid.is_none()).await)
+        self.agents.find(&request.agent_id)?.archive().await
     }
 }
 
@@ -863,13 +916,12 @@ impl Handle<DeleteAgent> for Core {
         let agent_id = self.agents.find(&request.agent_id)?.live.id.clone();
         let _alone = self.agents.alone(&agent_id).await;
         let owned = self.agents.find(&request.agent_id)?;
-        owned.tell(Input::Archive).await?;
-        owned.until(|view| view.agent.turn.is_none() && view.agent.pid.is_none()).await;
+        owned.retire().await?;
+        // From here to the end there is no await: a client that goes away leaves no agent half deleted.
         self.agents.remove(&agent_id);
-        owned.leave().await;
-        let files = Files::of(&self.home.agents(), agent_id.as_str());
-        let removed = fs::remove_file(&files.memory).and_then(|()| fs::remove_dir_all(&files.directory));
         owned.live.remove();
+        let files = Files::of(&self.home.agents(), agent_id.as_str());
+        let removed = blocking(|| fs::remove_file(&files.memory).and_then(|()| fs::remove_dir_all(&files.directory)));
         removed.map_err(|error| internal(format!("some files of agent {agent_id} are still there: {error}")))?;
         Ok(DeletedAgent { agent_id })
     }
