@@ -133,6 +133,27 @@ fn the_first_answer_counts_and_the_second_is_told_so() {
 }
 
 #[test]
+fn an_answer_may_be_given_again_when_its_turn_is_long_over() {
+    let mut world = running();
+    says(&mut world, &["ask q1"]);
+    assert_eq!(tell(&mut world, allow("q1")), Ok(()));
+    settle(&mut world);
+    says(&mut world, &["end"]);
+    assert!(world.view().agent.turn.is_none());
+    let deny = || Input::Answer { request_id: "q1".into(), decision: decision(Behavior::Deny, false) };
+    for restart in [false, true] {
+        if restart {
+            world.die();
+            world.start().expect("nothing kills it");
+        }
+        assert_eq!(tell(&mut world, allow("q1")), Ok(()), "the same answer");
+        assert_eq!(tell(&mut world, deny()), Err(Refusal::AlreadyAnswered("q1".into())));
+        assert_eq!(tell(&mut world, allow("q2")), Err(Refusal::NoSuchRequest("q2".into())));
+    }
+    assert_eq!(told(&world), ["prompt.p1", "answer.1.q1"]);
+}
+
+#[test]
 fn a_permission_that_is_asked_for_is_asked_for_after_a_restart() {
     let mut world = running();
     says(&mut world, &["ask q1"]);

@@ -151,7 +151,7 @@ fn wrong_arguments_are_named() {
     unknown field `cvd`, expected one of `title`, `provider`, `initialPrompt`, `cwd`, `background`, `notifyOnFinish`, `agentId`, `promptId`, `mode`, `model`, `thinking`, `labels`, `images`, `systemPrompt`, `mcpServers`, `env`, `worktree` {"field":"cvd"}
     title: invalid type: integer `7`, expected a string {"field":"title"}
     mode: unknown mode `yolo`: give `plan`, `default`, `auto`, `full-access`, or a provider's own as `provider:name` {"field":"mode"}
-    agentId: `../../etc` is not an id: give 1 to 64 letters, digits, `-`, `_` or `.`, a letter or digit first {"field":"agentId"}
+    agentId: `../../etc` is not an id: give 1 to 64 letters, digits, `-` or `_`, a letter or digit first {"field":"agentId"}
     labels.a: invalid type: integer `1`, expected a string {"field":"labels.a"}
     missing field `data` {"field":"images[0]"}
     unknown field `alt`, expected `mediaType` or `data` {"field":"alt"}
@@ -264,18 +264,18 @@ fn times() {
 #[test]
 fn ids() {
     let long = "x".repeat(65);
-    let texts = ["a", "0196-Ab_c.d", "", ".", "-a", "a/b", "a b", "ä", "a\u{0}", &long];
+    let texts = ["a", "0196-Ab_cd", "", "a.json", "-a", "a/b", "a b", "ä", "a\u{0}", &long];
     insta::assert_snapshot!(all::<AgentId>(&texts), @r"
     a -> a
-    0196-Ab_c.d -> 0196-Ab_c.d
-    `` is not an id: give 1 to 64 letters, digits, `-`, `_` or `.`, a letter or digit first
-    `.` is not an id: give 1 to 64 letters, digits, `-`, `_` or `.`, a letter or digit first
-    `-a` is not an id: give 1 to 64 letters, digits, `-`, `_` or `.`, a letter or digit first
-    `a/b` is not an id: give 1 to 64 letters, digits, `-`, `_` or `.`, a letter or digit first
-    `a b` is not an id: give 1 to 64 letters, digits, `-`, `_` or `.`, a letter or digit first
-    `ä` is not an id: give 1 to 64 letters, digits, `-`, `_` or `.`, a letter or digit first
-    `a\0` is not an id: give 1 to 64 letters, digits, `-`, `_` or `.`, a letter or digit first
-    `xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx` is not an id: give 1 to 64 letters, digits, `-`, `_` or `.`, a letter or digit first
+    0196-Ab_cd -> 0196-Ab_cd
+    `` is not an id: give 1 to 64 letters, digits, `-` or `_`, a letter or digit first
+    `a.json` is not an id: give 1 to 64 letters, digits, `-` or `_`, a letter or digit first
+    `-a` is not an id: give 1 to 64 letters, digits, `-` or `_`, a letter or digit first
+    `a/b` is not an id: give 1 to 64 letters, digits, `-` or `_`, a letter or digit first
+    `a b` is not an id: give 1 to 64 letters, digits, `-` or `_`, a letter or digit first
+    `ä` is not an id: give 1 to 64 letters, digits, `-` or `_`, a letter or digit first
+    `a\0` is not an id: give 1 to 64 letters, digits, `-` or `_`, a letter or digit first
+    `xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx` is not an id: give 1 to 64 letters, digits, `-` or `_`, a letter or digit first
     ");
 }
 

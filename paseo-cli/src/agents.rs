@@ -4,7 +4,7 @@ use paseo_sdk::catalogue::{
     ArchiveAgent, CancelAgent, DeleteAgent, GetAgentStatus, ListAgents, ListPendingPermissions, RespondToPermission,
     UpdateAgent, WaitForAgent, WaitMode,
 };
-use paseo_sdk::model::{Agent, AgentRef, Behavior, Permission, Status, Worktree};
+use paseo_sdk::model::{Agent, AgentRef, Behavior, Permission, Status};
 use paseo_sdk::{ApiError, Code};
 
 use crate::command::{Answer, Delete, Ls, PermitCommand, Update, Wait};
@@ -17,13 +17,14 @@ use crate::{place, prompt};
 
 /// `paseo ls`.
 pub(crate) async fn ls(ls: Ls, daemon: &Daemon, mut screen: Screen, json: bool) -> Result<Exit, Failure> {
-    let roots = match ls.global {
+    let cwd = match ls.global {
         true => None,
-        false => Some(place::together(&std::env::current_dir()?)),
+        false => Some(place::whole(&std::env::current_dir()?).display().to_string()),
     };
     let client = daemon.client().await?;
     let include_archived = ls.all || ls.status.contains(&Status::Archived);
     let mut request = ListAgents {
+        cwd,
         statuses: ls.status,
         include_archived,
         labels: ls.labels.into_iter().collect(),
@@ -33,8 +34,7 @@ pub(crate) async fn ls(ls: Ls, daemon: &Daemon, mut screen: Screen, json: bool) 
     let mut agents: Vec<Agent> = Vec::new();
     loop {
         let page = client.list_agents(request.clone()).await?;
-        agents
-            .extend(page.agents.into_iter().filter(|agent| roots.as_ref().is_none_or(|roots| works_in(agent, roots))));
+        agents.extend(page.agents);
         match page.next_cursor {
             Some(cursor) => request.cursor = Some(cursor),
             None => break,
@@ -50,11 +50,6 @@ pub(crate) async fn ls(ls: Ls, daemon: &Daemon, mut screen: Screen, json: bool) 
         screen.raw(&render::agents(&screen.out, &agents))?;
     }
     Ok(Exit::Done)
-}
-
-fn works_in(agent: &Agent, roots: &[std::path::PathBuf]) -> bool {
-    let worktree = agent.worktree.as_ref().map(|Worktree { worktree_path, .. }| worktree_path);
-    place::is_within(&agent.cwd, roots) || worktree.is_some_and(|path| place::is_within(path, roots))
 }
 
 /// `paseo wait`.

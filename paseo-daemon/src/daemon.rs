@@ -1,6 +1,6 @@
 //! What is said about and done to the daemon itself, its providers and its worktrees.
 
-use std::collections::BTreeMap;
+use std::path::Path;
 
 use paseo_sdk::catalogue::{
     CreateWorktree, DaemonInfo, GetDaemon, ListProviders, ListWorktrees, Providers, ShutdownDaemon, ShuttingDown,
@@ -8,10 +8,11 @@ use paseo_sdk::catalogue::{
 };
 use paseo_sdk::error::ApiError;
 use paseo_sdk::machine::agent::Input;
-use paseo_sdk::model::{ProviderInfo, Status, Worktree};
+use paseo_sdk::model::{Agent, ProviderInfo, Status, Worktree};
 use paseo_sdk::operation::{Caller, Handle};
 use paseo_sdk::provider;
 
+use crate::agents::{belongs, has_left};
 use crate::{Closing, Core};
 
 impl Handle<GetDaemon> for Core {
@@ -47,7 +48,7 @@ impl Handle<ShutdownDaemon> for Core {
                 owned.tell(Input::Dismiss).await?;
             }
             for owned in &agents {
-                owned.until(|view| view.agent.turn.is_none() && view.agent.pid.is_none()).await;
+                owned.until(has_left).await;
             }
         }
         let running = agents.iter().filter(|owned| works(owned.live.view().agent.status)).count();
@@ -94,14 +95,12 @@ impl Handle<ListWorktrees> for Core {
             _ => Some(self.directory(&caller, request.cwd.as_deref())?),
         };
         let mut worktrees = self.worktrees.list(directory.as_deref(), request.all).await?;
-        let mut agents: BTreeMap<String, Vec<_>> = BTreeMap::new();
-        for view in self.agents.all().iter().map(|owned| owned.live.view()) {
-            if let (Some(worktree), true) = (&view.agent.worktree, view.agent.status != Status::Archived) {
-                agents.entry(worktree.worktree_path.clone()).or_default().push(view.agent.agent_id.clone());
-            }
-        }
+        let views: Vec<_> = self.agents.all().iter().map(|owned| owned.live.view()).collect();
         for worktree in &mut worktrees {
-            worktree.agents = agents.remove(&worktree.worktree_path).unwrap_or_default();
+            let here =
+                |agent: &&Agent| agent.status != Status::Archived && belongs(agent, Path::new(&worktree.worktree_path));
+            worktree.agents =
+                views.iter().map(|view| &view.agent).filter(here).map(|agent| agent.agent_id.clone()).collect();
         }
         Ok(Worktrees { worktrees })
     }

@@ -135,6 +135,11 @@ impl Live {
         self.watchers.changed(&self.id);
     }
 
+    /// Returns whether the agent was deleted.
+    pub(crate) fn is_removed(&self) -> bool {
+        self.scene().removed
+    }
+
     /// Shows that the agent was deleted.
     pub(crate) fn remove(&self) {
         self.scene().removed = true;
@@ -282,9 +287,8 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
-    /// Turns it into a stream of frames. Its task ends when the stream is dropped.
-    pub(crate) fn frames(self, watchers: &Watchers) -> Pin<Box<dyn Stream<Item = Arc<str>> + Send>> {
-        let watcher = watchers.join();
+    /// Turns it into a stream of frames, whenever `watcher` rings. Its task ends when the stream is dropped.
+    pub(crate) fn frames(self, watcher: Arc<Watcher>) -> Pin<Box<dyn Stream<Item = Arc<str>> + Send>> {
         let (frames, stream) = mpsc::channel(1);
         tokio::spawn(self.run(watcher, frames));
         Box::pin(Frames(stream))

@@ -22,7 +22,7 @@ use crate::live::Live;
 use crate::shim::link::News;
 use crate::store::{self, Log};
 
-/// Returns what time it is. Nothing else in paseo asks.
+/// Returns what time it is. Nothing else in the daemon asks; a shim, which is another process, has a clock of its own.
 pub(crate) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
@@ -37,6 +37,8 @@ pub(crate) enum Order {
     Tell(Input, oneshot::Sender<Result<(), ApiError>>),
     /// Answer once the journals of earlier lives are read.
     Ready(oneshot::Sender<()>),
+    /// End for good when the agent is archived and its process has ended; answer whether it is so.
+    Retire(oneshot::Sender<bool>),
 }
 
 /// The orders that wait for the owner of an agent.
@@ -112,6 +114,8 @@ pub(crate) struct Process {
     known: i64,
     attached: bool,
     last: i64,
+    /// When to look for its shim again, after one that lives did not answer.
+    relink: Option<Timestamp>,
 }
 
 impl Process {
@@ -129,12 +133,20 @@ impl Owner {
     pub(crate) async fn run(mut self) {
         self.restore().await;
         loop {
-            let deadline = [self.machine.deadline(), self.live.deadline()].into_iter().flatten().min();
+            let relink = self.process.as_ref().and_then(|process| process.relink);
+            let deadline = [self.machine.deadline(), self.live.deadline(), relink].into_iter().flatten().min();
             tokio::select! {
                 order = self.inbox.next() => match order {
                     Some(Order::Tell(input, done)) => self.obey(input, done).await,
                     Some(Order::Ready(done)) => {
                         let _ = done.send(());
+                    }
+                    Some(Order::Retire(done)) => {
+                        let retires = self.machine.is_archived() && !self.machine.has_process();
+                        let _ = done.send(retires);
+                        if retires {
+                            return;
+                        }
                     }
                     None => return,
                 },
@@ -145,6 +157,9 @@ impl Owner {
                     self.live.expire(now);
                     self.machine.expire(now);
                     self.carry_out(&mut None).await;
+                    if relink.is_some_and(|due| due <= now) {
+                        self.lost().await;
+                    }
                 }
             }
         }
@@ -221,7 +236,8 @@ impl Owner {
     fn begin(&mut self, run: i64, running: Option<Running>) {
         let session = self.launcher.session(self.machine.about());
         let known = running.as_ref().map_or(0, |running| running.known);
-        self.process = Some(Process { run, session, due: BTreeMap::new(), running, known, attached: false, last: 0 });
+        let due = BTreeMap::new();
+        self.process = Some(Process { run, session, due, running, known, attached: false, last: 0, relink: None });
     }
 
     async fn launched(&mut self, launched: (i64, Result<Running, String>)) {
@@ -254,6 +270,7 @@ impl Owner {
     async fn lost(&mut self) {
         let Some(process) = &mut self.process else { return };
         process.running = None;
+        process.relink = None;
         let (run, last) = (process.run, process.last);
         let directory = self.files.runs().join(run.to_string());
         match self.launcher.recover(&self.live.id, run, &directory).await {
@@ -268,7 +285,12 @@ impl Owner {
                     self.attach_if_known().await;
                 }
             }
-            Err(error) => tracing::warn!(agent = %self.live.id, run, %error, "a journal cannot be read"),
+            Err(error) => {
+                tracing::warn!(agent = %self.live.id, run, %error, "a shim cannot be found again; trying later");
+                if let Some(process) = &mut self.process {
+                    process.relink = Some(now().plus(RELINK));
+                }
+            }
         }
     }
 
@@ -383,10 +405,11 @@ impl Owner {
                     }
                 }
                 Output::Save(memory) => {
-                    let path = &self.files.memory;
-                    persist(&self.live, &mut self.inbox, "the agent", || store::replace(path, &memory), waiting).await;
+                    // What the memory has behind it is not read again, so that the timeline must have it before.
                     let timeline = &self.timeline;
                     persist(&self.live, &mut self.inbox, "the timeline", || timeline.sync(), waiting).await;
+                    let path = &self.files.memory;
+                    persist(&self.live, &mut self.inbox, "the agent", || store::replace(path, &memory), waiting).await;
                 }
                 Output::Rewrite(lines) => {
                     let lines: Vec<_> =
@@ -535,16 +558,22 @@ async fn persist(
             Some(Order::Ready(done)) => {
                 let _ = done.send(());
             }
+            Some(Order::Retire(done)) => {
+                let _ = done.send(false);
+            }
             None => {}
         }
     }
 }
 
+/// How long until a shim that lives and did not answer is looked for again, in milliseconds.
+const RELINK: i64 = 5_000;
+
 /// How long until something that could not be written is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Lets other tasks go on elsewhere while the disk works, where there is an elsewhere.
-fn blocking<T>(work: impl FnOnce() -> T) -> T {
+pub(crate) fn blocking<T>(work: impl FnOnce() -> T) -> T {
     match tokio::runtime::Handle::current().runtime_flavor() {
         RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
         _ => work(),

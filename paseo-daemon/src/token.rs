@@ -1,9 +1,9 @@
 //! Tokens: how a caller over TCP shows that it is the user, and how any caller shows which agent it is.
 
 use std::fmt;
-use std::fs::{File, OpenOptions, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs::Permissions;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
 use crate::home::Home;
+use crate::store;
 
 /// The user's token, and the secret from which every agent's token follows. Cheap to clone; never shown by `Debug`.
 #[derive(Clone)]
@@ -107,24 +108,10 @@ fn kept(path: &Path) -> Result<String, ApiError> {
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let text = random();
-            write_once(path, &text).map_err(|error| cannot("write", &error))?;
+            store::replace_bytes(path, format!("{text}\n").as_bytes()).map_err(|error| cannot("write", &error))?;
             Ok(text)
         }
         Err(error) => Err(cannot("read", &error)),
-    }
-}
-
-/// Writes a file that is either not there or whole.
-fn write_once(path: &Path, text: &str) -> io::Result<()> {
-    let beside = path.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-    file.set_permissions(Permissions::from_mode(0o600))?;
-    file.write_all(format!("{text}\n").as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&beside, path)?;
-    match path.parent() {
-        Some(directory) => File::open(directory)?.sync_all(),
-        None => Ok(()),
     }
 }
 

@@ -14,10 +14,12 @@ use paseo_sdk::catalogue::{CreateWorktree, WorktreeSource};
 use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::machine::Machine as _;
 use paseo_sdk::machine::worktree::{self, Answer, Fact, Input, Note, Output, Repository, Ticket, Want};
-use paseo_sdk::model::{ListedWorktree, Timestamp, Worktree};
+use paseo_sdk::model::{ListedWorktree, Worktree};
 use site::Site;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+
+use crate::owner::now;
 
 /// Makes, lists and takes back the worktrees of every repository. Clones share their owners.
 #[derive(Clone, Debug)]
@@ -99,6 +101,17 @@ impl Worktrees {
         }
         listed.sort_by(|a, b| (&a.repository, &a.worktree_path).cmp(&(&b.repository, &b.worktree_path)));
         Ok(listed)
+    }
+
+    /// Returns the directories that a directory stands for: itself, and when it is the main checkout of a repository all
+    /// the worktrees of that.
+    ///
+    /// # Errors
+    ///
+    /// When the reading broke off.
+    pub async fn places(&self, directory: &Path) -> Result<Vec<PathBuf>, ApiError> {
+        let (home, directory) = (self.shared.home.clone(), directory.to_owned());
+        blocking(move || Ok(list::places(&home, directory))).await
     }
 
     /// Takes back a worktree that `create` has just made, with its branch.
@@ -324,11 +337,6 @@ async fn blocking<T: Send + 'static>(
 
 fn unexpected(answer: &Answer) -> ApiError {
     ApiError::new(Code::Internal, format!("the worktree machine answered something else: {answer:?}"))
-}
-
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// How many messages may be on their way to an owner. Each request holds one place until it is answered.

@@ -5,7 +5,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use paseo_daemon::Daemon;
 use paseo_daemon::config::Config;
 use paseo_sdk::Code;
-use paseo_sdk::catalogue::{CreateAgent, CreateWorktree, GetDaemon, ListAgents, SendAgentPrompt, WhenBusy};
+use paseo_sdk::catalogue::{
+    CancelAgent, CreateAgent, CreateWorktree, GetDaemon, ListAgents, SendAgentPrompt, WaitForAgent, WhenBusy,
+};
 use paseo_sdk::model::{Image, Mode, WaitOutcome};
 use serde_json::json;
 
@@ -165,6 +167,54 @@ async fn a_damaged_agent_is_set_aside_and_the_others_go_on() {
     assert!(!file.exists() && lab.home().join(format!("agents/{bad}")).exists(), "nothing is lost");
     let again = client.send_agent_prompt(SendAgentPrompt::new(&good, "echo again")).await.expect("it goes on");
     assert_eq!(again.last_message.as_deref(), Some("again"));
+    lab.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_cannot_be_taken_up_now_is_there_when_it_can() {
+    let lab = Lab::new();
+    let daemon = lab.daemon().await;
+    let agent = daemon.client().create_agent(lab.script("echo here")).await.expect("it runs").agent_id;
+    daemon.shutdown().await;
+    let directory = lab.home().join(format!("agents/{agent}"));
+    let away = lab.home().join("away");
+    std::fs::rename(&directory, &away).expect("it is moved away");
+    std::fs::write(&directory, "").expect("something is in its place");
+    let daemon = lab.daemon().await;
+    let warnings = daemon.client().get_daemon(GetDaemon {}).await.expect("the daemon").warnings;
+    assert!(warnings.iter().any(|warning| warning.contains(agent.as_str())), "{warnings:?}");
+    daemon.shutdown().await;
+    std::fs::remove_file(&directory).expect("it is as before");
+    std::fs::rename(&away, &directory).expect("it is as before");
+    let daemon = lab.daemon().await;
+    let client = daemon.client();
+    let again = client.send_agent_prompt(SendAgentPrompt::new(&agent, "echo again")).await.expect("it goes on");
+    assert_eq!(again.last_message.as_deref(), Some("again"));
+    lab.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn twenty_agents_that_flood_do_not_starve_each_other() {
+    let lab = Lab::new();
+    let daemon = lab.daemon().await;
+    let client = daemon.client();
+    let mut agents = Vec::new();
+    for number in 0..20 {
+        let script = format!(
+            "until test -e go; do read -t 0.05 <> <(:); done; yes flood | head -c 1000000; echo; echo end {number}"
+        );
+        agents.push(client.create_agent(lab.script(&script).in_background()).await.expect("it starts").agent_id);
+    }
+    let mut endless = lab.script("exec yes");
+    endless.title = "endless".into();
+    client.create_agent(endless.in_background()).await.expect("it starts");
+    std::fs::write(lab.work().join("go"), "").expect("go");
+    for (number, agent) in agents.iter().enumerate() {
+        let done = client.wait_for_agent(WaitForAgent::one(agent)).await.expect("it ends");
+        assert_eq!(done.outcome, Some(WaitOutcome::Completed));
+        assert!(done.last_message.is_some_and(|text| text.ends_with(&format!("end {number}"))));
+    }
+    client.cancel_agent(CancelAgent { agent_id: "endless".into() }).await.expect("it stops");
     lab.end(&client).await;
 }
 

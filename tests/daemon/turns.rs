@@ -217,6 +217,64 @@ async fn waits_are_for_one_any_or_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn waits_end_when_an_agent_is_deleted() {
+    let lab = Lab::new();
+    let daemon = lab.daemon().await;
+    let client = daemon.client();
+    let sleeping = || async {
+        let task = lab.script("echo asleep; exec sleep 1000").in_background();
+        let agent = client.create_agent(task).await.expect("it starts");
+        super::watching::until_text(&client, &agent.agent_id, "asleep").await;
+        agent
+    };
+    let (gone, other) = (sleeping().await, sleeping().await);
+    let several = |mode| {
+        let agent_ids = vec![(&gone.agent_id).into(), (&other.agent_id).into()];
+        client.wait_for_agent(WaitForAgent { agent_ids, mode, ..WaitForAgent::default() })
+    };
+    let prompt = WaitForAgent { prompt_id: gone.prompt_id.clone(), ..WaitForAgent::one(&gone.agent_id) };
+    let all = several(WaitMode::All);
+    let (one, prompt, any, deleted) = tokio::join!(
+        client.wait_for_agent(WaitForAgent::one(&gone.agent_id)),
+        client.wait_for_agent(prompt),
+        several(WaitMode::Any),
+        client.delete_agent(DeleteAgent { agent_id: (&gone.agent_id).into() }),
+    );
+    deleted.expect("it is deleted");
+    for answer in [one, prompt, any] {
+        // Whoever asked too late is told that there is no such agent.
+        match answer {
+            Ok(answer) => {
+                assert_eq!((answer.agent_id, answer.outcome), (gone.agent_id.clone(), Some(WaitOutcome::Interrupted)));
+            }
+            Err(error) => assert_eq!(error.code, Code::NotFound),
+        }
+    }
+    client.delete_agent(DeleteAgent { agent_id: (&other.agent_id).into() }).await.expect("it is deleted");
+    assert_eq!(all.await.expect_err("neither is there").code, Code::NotFound);
+    lab.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_is_deleted_while_it_starts_leaves_nothing() {
+    let lab = Lab::new();
+    let daemon = lab.daemon().await;
+    let client = daemon.client();
+    for _ in 0..5 {
+        let agent = client.create_agent(lab.script("exec sleep 1000").in_background()).await.expect("it starts");
+        let agent_id = &agent.agent_id;
+        let (_, deleted) = tokio::join!(
+            client.send_agent_prompt(SendAgentPrompt::new(agent_id, "exec sleep 1001").in_background()),
+            client.delete_agent(DeleteAgent { agent_id: agent_id.into() }),
+        );
+        deleted.expect("it is deleted");
+        assert_eq!(processes_in(&lab.work()), Vec::<String>::new(), "nothing runs");
+        assert!(!lab.home().join(format!("agents/{agent_id}")).exists(), "no file is left");
+    }
+    lab.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn agents_are_listed_renamed_archived_brought_back_and_deleted() {
     let lab = Lab::new();
     let daemon = lab.daemon().await;
@@ -280,6 +338,22 @@ async fn an_agent_works_in_a_worktree_of_its_own() {
     let list = paseo_sdk::catalogue::ListWorktrees { cwd: Some(lab.work().display().to_string()), all: false };
     let listed = client.list_worktrees(list).await.expect("a list").worktrees;
     assert_eq!((listed.len(), &listed[0].agents, listed[0].dirty), (1, &vec![done.agent_id.clone()], true));
+
+    // The main checkout stands for the whole repository, a directory in it and a worktree for themselves.
+    let beside = lab.script("pwd").cwd(worktree.worktree_path.clone());
+    let beside = client.create_agent(beside).await.expect("it runs").agent_id;
+    std::fs::create_dir(lab.work().join("below")).expect("a directory");
+    let at = async |cwd: String| {
+        let list = ListAgents { cwd: Some(cwd), ..ListAgents::default() };
+        let agents = client.list_agents(list).await.expect("a list").agents;
+        agents.into_iter().map(|agent| agent.agent_id).collect::<Vec<_>>()
+    };
+    assert_eq!(at(lab.work().display().to_string()).await.len(), 3);
+    assert_eq!(at(worktree.worktree_path.clone()).await, [beside.clone(), done.agent_id.clone()]);
+    assert!(at(lab.work().join("below").display().to_string()).await.is_empty());
+    let list = paseo_sdk::catalogue::ListWorktrees { cwd: Some(lab.work().display().to_string()), all: false };
+    let listed = client.list_worktrees(list).await.expect("a list").worktrees;
+    assert!(listed[0].agents.contains(&beside), "whoever works there is there");
     lab.end(&client).await;
 }
 

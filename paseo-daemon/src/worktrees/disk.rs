@@ -1,6 +1,6 @@
 //! The steps of making and removing a worktree, as the machine asks for them. Each may be done twice.
 
-use std::io::{ErrorKind, Write as _};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
@@ -13,6 +13,7 @@ use paseo_sdk::machine::worktree::{Branch, Condition, Fact, Kind, Leftover, Note
 
 use super::list::is_dirty;
 use super::site::{MARK_PREFIX, Site, discover, find_reference, internal};
+use crate::store;
 
 /// Carries out a step, for a daemon that runs `since` then.
 pub(super) fn carry_out(site: &Site, since: SystemTime, step: &Step, stop: &AtomicBool) -> Fact {
@@ -377,14 +378,7 @@ fn write_note(path: &Path, note: &Note) -> Result<(), ApiError> {
     let write = || -> std::io::Result<()> {
         let directory = path.parent().ok_or(ErrorKind::InvalidInput)?;
         std::fs::create_dir_all(directory)?;
-        let temporary = path.with_extension("new");
-        let mut options = std::fs::OpenOptions::new();
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.write(true).create(true).truncate(true).open(&temporary)?;
-        file.write_all(&serde_json::to_vec_pretty(note)?)?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, path)
+        store::replace(path, note)
     };
     write().map_err(|error| failed("write", path, &error))
 }

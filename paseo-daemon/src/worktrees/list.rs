@@ -1,7 +1,7 @@
 //! The worktrees of a repository as they are on disk, read from git each time.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use paseo_sdk::error::ApiError;
 use paseo_sdk::machine::worktree::Note;
@@ -70,6 +70,22 @@ pub(super) fn everywhere(home: &Path) -> Result<(Vec<Site>, Vec<ListedWorktree>)
         }
     }
     Ok((sites.into_values().collect(), lost))
+}
+
+/// Returns a directory, and where it is the main checkout of a repository, or a bare one, all its worktrees as well.
+pub(super) fn places(home: &Path, directory: PathBuf) -> Vec<PathBuf> {
+    let real = real(&directory);
+    let mut places = vec![directory, real.clone()];
+    let main = discover(&real).ok().and_then(|here| here.main_repo().ok());
+    let Some(main) = main.filter(|main| is(main.workdir().unwrap_or(main.git_dir()), &real)) else { return places };
+    places.extend(registered(&main).unwrap_or_default().into_iter().map(|tree| tree.path));
+    // Of worktrees that are gone, the agents are still known.
+    places.extend(Site::of(home, &main).map(|site| site.directory));
+    places
+}
+
+fn is(path: &Path, directory: &Path) -> bool {
+    path.canonicalize().is_ok_and(|path| path == directory)
 }
 
 fn describe(

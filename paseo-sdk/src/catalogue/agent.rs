@@ -259,7 +259,8 @@ pub struct AgentOutcome {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ListAgents {
-    /// Only those that work in this directory or below, an absolute path.
+    /// Only those that work in this directory or below, an absolute path. The main checkout of a repository stands for
+    /// its worktrees too, wherever they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cwd: Option<String>,
     /// Only those with one of these statuses.

@@ -13,7 +13,7 @@ mod wait;
 
 use std::collections::{BTreeMap, VecDeque};
 
-pub use memory::{About, Memory, Position, Progress};
+pub use memory::{About, Answered, Memory, Position, Progress};
 pub use view::View;
 pub use wait::{as_it_is, over};
 
@@ -55,6 +55,9 @@ pub const LEAVE_GRACE: i64 = 5_000;
 
 /// How much of a message a snapshot shows, in bytes.
 pub const SHOWN_MESSAGE: usize = 4 * 1024;
+
+/// How many answers are remembered.
+pub const REMEMBERED_ANSWERS: usize = 64;
 
 /// How many finished prompts are remembered.
 pub const REMEMBERED_PROMPTS: usize = 256;
@@ -301,7 +304,13 @@ impl Agent {
         !self.restoring && !matches!(self.process, Process::Live { attached: false, .. })
     }
 
-    /// Returns whether there is a process.
+    /// Returns whether it is off the list, and starts nothing.
+    #[must_use]
+    pub fn is_archived(&self) -> bool {
+        self.about.archived_at.is_some()
+    }
+
+    /// Returns whether there is a process, or one is being started.
     #[must_use]
     pub fn has_process(&self) -> bool {
         self.process != Process::Gone
@@ -396,10 +405,26 @@ impl Agent {
         let taken = self.outbox.settled().next().is_some();
         let quiet = self.is_quiet() && !matches!(self.process, Process::Live { attached: false, .. });
         if quiet && (self.checkpoint.applied != self.progress.applied || taken) {
+            self.remember_answers();
             self.checkpoint = self.progress.clone();
             self.save();
             let lines = self.outbox.compact();
             self.outputs.push_back(Output::Rewrite(lines));
+        }
+    }
+
+    /// Remembers the answers that the outbox is about to forget: whoever was cut off gives the same one again.
+    fn remember_answers(&mut self) {
+        let answered = self.outbox.settled().filter_map(|(id, _)| match self.outbox.tell(id) {
+            Some(Tell::Answer { request_id, decision }) => Some(memory::Answered::new(request_id, decision)),
+            Some(Tell::Prompt(_) | Tell::Interrupt {}) | None => None,
+        });
+        for answered in answered.collect::<Vec<_>>() {
+            self.progress.answered.retain(|other| other.request_id != answered.request_id);
+            self.progress.answered.push_back(answered);
+        }
+        while self.progress.answered.len() > REMEMBERED_ANSWERS {
+            self.progress.answered.pop_front();
         }
     }
 

@@ -35,10 +35,10 @@ macro_rules! chosen_id {
             fn from_str(text: &str) -> Result<Self, Self::Err> {
                 let fits = (1..=64).contains(&text.len())
                     && text.starts_with(|c: char| c.is_ascii_alphanumeric())
-                    && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+                    && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
                 if !fits {
                     return Err(format!(
-                        "`{}` is not an id: give 1 to 64 letters, digits, `-`, `_` or `.`, a letter or digit first",
+                        "`{}` is not an id: give 1 to 64 letters, digits, `-` or `_`, a letter or digit first",
                         text.chars().take(80).collect::<String>().escape_debug()
                     ));
                 }
@@ -116,6 +116,6 @@ impl From<&AgentId> for AgentRef {
 }
 
 text_on_the_wire! {
-    AgentId: "1 to 64 of letters, digits, `-`, `_` and `.`, starting with a letter or digit",
-    PromptId: "1 to 64 of letters, digits, `-`, `_` and `.`, starting with a letter or digit",
+    AgentId: "1 to 64 of letters, digits, `-` and `_`, starting with a letter or digit",
+    PromptId: "1 to 64 of letters, digits, `-` and `_`, starting with a letter or digit",
 }

@@ -253,8 +253,8 @@ impl Output {
         }
         let cut = floor(&self.tail, self.tail.len().saturating_sub(KEPT_OUTPUT));
         let (omitted, tail) = (self.omitted + cut, &self.tail[cut..]);
-        let text = format!("{}\n… {omitted} bytes left out …\n{tail}", self.head);
-        (text, i64::try_from(omitted).unwrap_or(i64::MAX))
+        let omitted = i64::try_from(omitted).unwrap_or(i64::MAX);
+        (ToolCall::shortened(&self.head, omitted, tail), omitted)
     }
 
     fn last_message(&self) -> Option<String> {

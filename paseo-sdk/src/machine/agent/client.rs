@@ -59,7 +59,14 @@ impl Agent {
         match (self.outbox.tell(&id), self.asks.get(&request_id)) {
             (Some(told), _) if *told == tell => return Ok(()),
             (Some(_), _) => return Err(Refusal::AlreadyAnswered(request_id)),
-            (None, None) => return Err(Refusal::NoSuchRequest(request_id)),
+            (None, None) => {
+                let answered = memory::Answered::new(&request_id, &decision);
+                return match self.progress.answered.iter().find(|other| other.request_id == request_id) {
+                    Some(other) if *other == answered => Ok(()),
+                    Some(_) => Err(Refusal::AlreadyAnswered(request_id)),
+                    None => Err(Refusal::NoSuchRequest(request_id)),
+                };
+            }
             (None, Some(ask)) => {
                 if let Some(option) = decision.option_id
                     && !ask.options.iter().any(|offered| offered.option_id == option)

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{AgentId, Mode, Prompt, Timestamp, TurnEnd, Usage, Worktree};
+use crate::model::{AgentId, Decision, Mode, Prompt, RequestId, Timestamp, TurnEnd, Usage, Worktree};
 use crate::provider::LaunchSpec;
 
 /// What is remembered of an agent.
@@ -107,6 +107,8 @@ pub struct Progress {
     pub usage: Usage,
     /// The newest prompts that came to an end.
     pub finished: VecDeque<Finished>,
+    /// The newest answers to its questions.
+    pub answered: VecDeque<Answered>,
     /// How many prompts came to an end that no process heard.
     pub unheard: i64,
     /// When the newest record was written.
@@ -132,11 +134,31 @@ pub struct Finished {
     pub end: TurnEnd,
 }
 
-/// Returns a number that is the same for the same prompt, in every version: 64-bit FNV-1a.
+/// A question that somebody answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Answered {
+    /// The question.
+    pub request_id: RequestId,
+    /// A digest of the answer: the same one may be given again, another one comes too late.
+    pub digest: u64,
+}
+
+impl Answered {
+    pub(super) fn new(request_id: &RequestId, decision: &Decision) -> Answered {
+        let text = serde_json::to_string(decision).expect("a decision is plain data");
+        Answered { request_id: request_id.clone(), digest: fnv([text.as_bytes()]) }
+    }
+}
+
+/// Returns a number that is the same for the same prompt, in every version.
 pub(super) fn digest(prompt: &Prompt) -> u64 {
-    let parts = [prompt.text.as_bytes()]
-        .into_iter()
-        .chain(prompt.images.iter().flat_map(|image| [image.media_type.as_bytes(), image.data.as_bytes()]));
+    let images = prompt.images.iter().flat_map(|image| [image.media_type.as_bytes(), image.data.as_bytes()]);
+    fnv([prompt.text.as_bytes()].into_iter().chain(images))
+}
+
+/// 64-bit FNV-1a of texts.
+fn fnv<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for part in parts {
         // A byte that UTF-8 never contains keeps the parts apart.

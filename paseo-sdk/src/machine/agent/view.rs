@@ -10,6 +10,8 @@ pub struct View {
     pub agent: model::Agent,
     /// How the newest prompts ended, the oldest first.
     pub finished: Vec<TurnEnd>,
+    /// Whether there is a process, or one is being started.
+    pub has_process: bool,
 }
 
 impl Agent {
@@ -53,7 +55,8 @@ impl Agent {
             updated_at: self.progress.updated_at.max(about.updated_at),
             archived_at: about.archived_at,
         };
-        View { agent, finished: self.progress.finished.iter().map(|finished| finished.end.clone()).collect() }
+        let finished = self.progress.finished.iter().map(|finished| finished.end.clone()).collect();
+        View { agent, finished, has_process: self.has_process() }
     }
 
     fn status(&self) -> Status {

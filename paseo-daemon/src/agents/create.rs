@@ -1,0 +1,238 @@
+//! Making an agent: checked as a whole before anything is changed, and all or nothing.
+
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use paseo_sdk::catalogue::{AgentOutcome, CreateAgent, WaitUntil, WhenBusy};
+use paseo_sdk::error::{ApiError, Code};
+use paseo_sdk::machine::agent::{About, Input, Memory, Progress, as_it_is};
+use paseo_sdk::model::{AgentId, Mode, Prompt, PromptId, Worktree};
+use paseo_sdk::operation::{Caller, Handle};
+use paseo_sdk::provider::{self, Provider};
+use sha2::{Digest, Sha256};
+
+use super::registry::{Owned, take_up};
+use super::{check_prompt, check_title, fresh_id, internal, shown};
+use crate::Core;
+use crate::owner::{Files, blocking, now};
+use crate::store;
+
+impl Handle<CreateAgent> for Core {
+    async fn handle(&self, caller: Caller, request: CreateAgent) -> Result<AgentOutcome, ApiError> {
+        let (owned, prompt) = self.create(&caller, &request).await?;
+        Ok(match request.background {
+            true => as_it_is(&owned.live.view().agent, Some(&prompt)),
+            false => self.wait(&owned, Some(&prompt), WaitUntil::Attention).await,
+        })
+    }
+}
+
+impl Core {
+    async fn create(&self, caller: &Caller, request: &CreateAgent) -> Result<(Arc<Owned>, PromptId), ApiError> {
+        let plan = self.plan(caller, request)?;
+        let id = request.agent_id.clone().map_or_else(fresh_id, Ok)?;
+        let prompt_id = request.prompt_id.clone().map_or_else(|| "initial".parse().map_err(internal), Ok)?;
+        let _alone = self.agents.alone(&id).await;
+        let owned = match self.agents.get(&id) {
+            Some(owned) => {
+                // The same call again, perhaps after a cut: it goes on where it was.
+                let memory = Files::of(&self.home.agents(), id.as_str()).memory;
+                let known: Option<Memory> =
+                    blocking(|| store::read(&memory)).map_err(|error| internal(error.to_string()))?;
+                if known.is_none_or(|known| known.about.request != plan.digest) {
+                    return Err(ApiError::new(
+                        Code::Conflict,
+                        format!("agentId: agent {id} exists, from another request"),
+                    )
+                    .hint("give each agent an id of its own, or none")
+                    .details(serde_json::json!({ "field": "agentId" })));
+                }
+                owned
+            }
+            None => self.make(caller, request, plan, &id).await?,
+        };
+        let prompt = Prompt { text: request.initial_prompt.clone(), images: request.images.clone() };
+        owned.tell(Input::Prompt { id: prompt_id.clone(), prompt, when_busy: WhenBusy::Queue }).await?;
+        Ok((owned, prompt_id))
+    }
+
+    /// Checks a request as a whole, before anything is changed.
+    fn plan(&self, caller: &Caller, request: &CreateAgent) -> Result<Plan, ApiError> {
+        check_title(&request.title)?;
+        check_prompt("initialPrompt", &request.initial_prompt)?;
+        let (name, model) = match request.provider.split_once('/') {
+            Some((name, model)) => (name, Some(model.to_owned())),
+            None => (request.provider.as_str(), None),
+        };
+        let provider = provider::find(name).ok_or_else(|| {
+            let names: Vec<_> = provider::all().iter().map(|provider| provider.name()).collect();
+            ApiError::invalid("provider", format!("no provider {}", shown(name)))
+                .hint(format!("there is: {}", names.join(", ")))
+                .details(serde_json::json!({ "field": "provider", "providers": names }))
+        })?;
+        let parent = self.calling(caller)?;
+        let inherited = parent.as_ref().map(|parent| parent.live.view().agent.mode.clone());
+        let mode = request.mode.clone().or_else(|| inherited.clone()).unwrap_or_default();
+        let modes = provider.traits().modes;
+        if !modes.contains(&mode) {
+            let names: Vec<_> = modes.iter().map(Mode::to_string).collect();
+            return Err(ApiError::new(Code::Unsupported, format!("mode: {name} has no mode `{mode}`"))
+                .hint(format!("it has: {}", names.join(", ")))
+                .details(serde_json::json!({ "field": "mode", "modes": names })));
+        }
+        if inherited.is_some_and(|inherited| mode.rank() > inherited.rank()) {
+            return Err(ApiError::new(
+                Code::Forbidden,
+                format!("mode: an agent may not give a child the mode `{mode}`, which it does not have"),
+            )
+            .hint("leave `mode` out, or ask your user"));
+        }
+        if request.images.iter().any(|image| image.data.is_empty()) {
+            return Err(ApiError::invalid("images", "an image is empty"));
+        }
+        if !request.images.is_empty() && !provider.traits().images {
+            return Err(ApiError::new(Code::Unsupported, format!("images: {name} cannot take pictures")));
+        }
+        for (field, present) in [
+            ("systemPrompt", request.system_prompt.is_some()),
+            ("thinking", request.thinking.is_some()),
+            ("mcpServers", !request.mcp_servers.is_empty()),
+            ("model", model.is_some() || request.model.is_some()),
+        ] {
+            if present && name == "shell" {
+                return Err(
+                    ApiError::new(Code::Unsupported, format!("{field}: means nothing to {name}")).hint("leave it out")
+                );
+            }
+        }
+        if request.notify_on_finish {
+            return Err(ApiError::new(Code::Unsupported, "notifyOnFinish: notices are not there yet")
+                .hint("leave it out, and use `wait_for_agent`"));
+        }
+        if let Some(key) = request.env.iter().find_map(|(key, value)| {
+            (key.is_empty() || key.contains(['=', '\0']) || value.contains('\0')).then_some(key)
+        }) {
+            return Err(ApiError::invalid("env", format!("{} is not a variable that can be set", shown(key))));
+        }
+        if let Some(worktree) = &request.worktree {
+            worktree.source()?;
+        }
+        let directory = self.directory(caller, request.cwd.as_deref())?;
+        let model = request.model.clone().or(model);
+        Ok(Plan {
+            provider,
+            mode,
+            model,
+            directory,
+            parent: parent.map(|parent| parent.live.id.clone()),
+            digest: digest(request),
+        })
+    }
+
+    async fn make(
+        &self,
+        caller: &Caller,
+        request: &CreateAgent,
+        plan: Plan,
+        id: &AgentId,
+    ) -> Result<Arc<Owned>, ApiError> {
+        self.launcher.check(plan.provider)?;
+        let worktree = match &request.worktree {
+            Some(wanted) => {
+                let directory = match &wanted.cwd {
+                    Some(cwd) => self.directory(caller, Some(cwd))?,
+                    None => plan.directory.clone(),
+                };
+                Some(self.worktrees.create(wanted, &directory).await?)
+            }
+            None => None,
+        };
+        let made = blocking(|| self.write_down(request, plan, id, worktree.clone()));
+        match (made, worktree) {
+            (Ok(owned), _) => Ok(owned),
+            (Err(error), worktree) => {
+                if let Some(worktree) = worktree.filter(|worktree| worktree.created) {
+                    self.worktrees.roll_back(&worktree).await?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn write_down(
+        &self,
+        request: &CreateAgent,
+        plan: Plan,
+        id: &AgentId,
+        worktree: Option<Worktree>,
+    ) -> Result<Arc<Owned>, ApiError> {
+        let time = now();
+        let cwd =
+            worktree.as_ref().map_or_else(|| plan.directory.display().to_string(), |made| made.worktree_path.clone());
+        let about = About {
+            agent_id: id.clone(),
+            title: request.title.clone(),
+            provider: request.provider.clone(),
+            model: plan.model,
+            mode: plan.mode,
+            thinking: request.thinking.clone(),
+            system_prompt: request.system_prompt.clone(),
+            cwd,
+            trusted: true,
+            worktree,
+            labels: request.labels.clone(),
+            parent: plan.parent,
+            request: plan.digest,
+            created_at: time,
+            updated_at: time,
+            archived_at: None,
+        };
+        let directory = self.home.agents();
+        let files = Files::of(&directory, id.as_str());
+        let write = || {
+            if files.directory.exists() {
+                // Of an agent whose file was set aside, or that was not deleted to the end: none of it is the new one's.
+                store::set_aside(&files.directory, time)?;
+            }
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(&files.directory)?;
+            if !request.env.is_empty() {
+                store::replace(&files.env(), &request.env)?;
+            }
+            // From here on the agent exists.
+            store::replace(&files.memory, &Memory { about, progress: Progress::default() })?;
+            take_up(&directory, id.as_str(), &self.launcher, &self.watchers)
+        };
+        match write() {
+            Ok((id, owned)) => {
+                let owned = self.agents.insert(id.clone(), owned);
+                self.watchers.changed(&id);
+                Ok(owned)
+            }
+            Err(error) => {
+                let _ = fs::remove_file(&files.memory);
+                let _ = fs::remove_dir_all(&files.directory);
+                Err(ApiError::new(Code::Unavailable, format!("the agent cannot be written down: {error}"))
+                    .hint(format!("make sure that {} can be written to", directory.display())))
+            }
+        }
+    }
+}
+
+/// What a request comes to.
+struct Plan {
+    provider: &'static dyn Provider,
+    mode: Mode,
+    model: Option<String>,
+    directory: PathBuf,
+    parent: Option<AgentId>,
+    digest: String,
+}
+
+/// Returns a digest of what a request asks for, whatever ids it gives and whether it waits.
+fn digest(request: &CreateAgent) -> String {
+    let request = CreateAgent { agent_id: None, prompt_id: None, background: false, ..request.clone() };
+    let text = serde_json::to_string(&request).unwrap_or_default();
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,268 @@
+//! All agents: taking them up, finding them, and the way to their owners.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use paseo_sdk::error::{ApiError, Code};
+use paseo_sdk::item::Entry;
+use paseo_sdk::machine::agent::{Agent as Machine, Input, Memory, View};
+use paseo_sdk::machine::timeline::Timeline;
+use paseo_sdk::model::{Agent, AgentId, AgentRef};
+use paseo_sdk::provider;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::shown;
+use crate::launch::Launcher;
+use crate::live::{Live, Watchers};
+use crate::owner::{Files, Inbox, Order, Owner, now};
+use crate::store::{self, Log, Numbered};
+
+/// An agent and its owner.
+pub(crate) struct Owned {
+    pub(crate) live: Arc<Live>,
+    orders: mpsc::Sender<Order>,
+    task: tokio::sync::Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Owned {
+    /// Tells the agent's machine something, and returns when what follows from it is done.
+    pub(crate) async fn tell(&self, input: Input) -> Result<(), ApiError> {
+        let (done, result) = oneshot::channel();
+        self.orders.send(Order::Tell(input, done)).await.map_err(|_| self.gone())?;
+        result.await.map_err(|_| self.gone())?
+    }
+
+    /// Says why there is no owner any more.
+    fn gone(&self) -> ApiError {
+        match self.live.is_removed() {
+            true => ApiError::new(Code::NotFound, format!("agent {} was deleted meanwhile", self.live.id))
+                .hint("`paseo ls -a -g` lists agents"),
+            false => ApiError::new(Code::Unavailable, "the daemon is stopping").hint("ask again when it is back"),
+        }
+    }
+
+    /// Archives the agent, and returns when nothing of it runs. A prompt that comes meanwhile brings it back, and is not
+    /// waited for.
+    pub(super) async fn archive(&self) -> Result<Agent, ApiError> {
+        self.tell(Input::Archive).await?;
+        Ok(self.until(|view| view.agent.archived_at.is_none() || has_left(view)).await)
+    }
+
+    /// Stops the agent for good: archives it, and returns when nothing of it runs and its owner has ended.
+    pub(super) async fn retire(&self) -> Result<(), ApiError> {
+        loop {
+            self.archive().await?;
+            let (done, retired) = oneshot::channel();
+            self.orders.send(Order::Retire(done)).await.map_err(|_| self.gone())?;
+            if retired.await.map_err(|_| self.gone())? {
+                return Ok(());
+            }
+            // A prompt came in between and brought it back.
+        }
+    }
+
+    /// Ends the owner, and returns when it touches nothing any more.
+    async fn leave(&self) {
+        if let Some(task) = self.task.lock().await.take() {
+            task.abort();
+            // It was cancelled, or had ended.
+            let _ = task.await;
+        }
+    }
+
+    /// Returns when the agent is as `is_so` wants it.
+    pub(crate) async fn until(&self, is_so: impl Fn(&View) -> bool) -> Agent {
+        let mut views = self.live.views();
+        match views.wait_for(|view| is_so(view)).await {
+            Ok(view) => view.agent.clone(),
+            Err(_) => self.live.view().agent.clone(),
+        }
+    }
+}
+
+/// Whether an agent does nothing, and nothing of it is left: its process has ended, and none is being started.
+pub(crate) fn has_left(view: &View) -> bool {
+    view.agent.turn.is_none() && !view.has_process
+}
+
+/// All agents.
+#[derive(Default)]
+pub(crate) struct Registry {
+    agents: RwLock<BTreeMap<AgentId, Arc<Owned>>>,
+    /// Agents that are being created or deleted: one call at a time for each id.
+    busy: tokio::sync::Mutex<BTreeMap<AgentId, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl Registry {
+    pub(crate) fn all(&self) -> Vec<Arc<Owned>> {
+        self.agents.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    pub(crate) fn get(&self, id: &AgentId) -> Option<Arc<Owned>> {
+        self.agents.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    pub(super) fn insert(&self, id: AgentId, owned: Owned) -> Arc<Owned> {
+        let owned = Arc::new(owned);
+        self.agents.write().unwrap_or_else(PoisonError::into_inner).insert(id, owned.clone());
+        owned
+    }
+
+    pub(super) fn remove(&self, id: &AgentId) -> Option<Arc<Owned>> {
+        self.agents.write().unwrap_or_else(PoisonError::into_inner).remove(id)
+    }
+
+    /// Returns when every agent that was taken up has read its journals and found its process.
+    pub(crate) async fn ready(&self) {
+        for owned in self.all() {
+            let (done, read) = oneshot::channel();
+            if owned.orders.send(Order::Ready(done)).await.is_ok() {
+                let _ = read.await;
+            }
+        }
+    }
+
+    /// Lets every owner end. Their agents go on under their shims.
+    pub(crate) async fn leave(&self) {
+        let agents = std::mem::take(&mut *self.agents.write().unwrap_or_else(PoisonError::into_inner));
+        for owned in agents.values() {
+            owned.leave().await;
+        }
+    }
+
+    pub(super) async fn alone(&self, id: &AgentId) -> tokio::sync::OwnedMutexGuard<()> {
+        let lock = {
+            let mut busy = self.busy.lock().await;
+            busy.retain(|_, lock| Arc::strong_count(lock) > 1);
+            busy.entry(id.clone()).or_default().clone()
+        };
+        lock.lock_owned().await
+    }
+
+    /// Finds an agent by its id, an unambiguous prefix of it, or its exact title.
+    pub(crate) fn find(&self, reference: &AgentRef) -> Result<Arc<Owned>, ApiError> {
+        let agents = self.agents.read().unwrap_or_else(PoisonError::into_inner);
+        let text = reference.as_str();
+        if let Some((_, owned)) = agents.iter().find(|(id, _)| id.as_str() == text) {
+            return Ok(owned.clone());
+        }
+        let fits = |owned: &Arc<Owned>| {
+            let view = owned.live.view();
+            view.agent.title == text || !text.is_empty() && view.agent.agent_id.as_str().starts_with(text)
+        };
+        let found: Vec<_> = agents.values().filter(|owned| fits(owned)).collect();
+        match found.as_slice() {
+            [only] => Ok(Arc::clone(only)),
+            [] => Err(ApiError::new(Code::NotFound, format!("no agent {}", shown(text)))
+                .hint("`paseo ls -a -g` lists agents")
+                .details(serde_json::json!({ "field": "agentId" }))),
+            several => {
+                let candidates: Vec<_> = several
+                    .iter()
+                    .map(|owned| {
+                        let view = owned.live.view();
+                        serde_json::json!({ "agentId": view.agent.agent_id, "title": view.agent.title })
+                    })
+                    .collect();
+                Err(ApiError::new(
+                    Code::InvalidArgument,
+                    format!("agentId: {} agents are called {}", several.len(), shown(text)),
+                )
+                .hint("give more of the id; `details.candidates` lists them")
+                .details(serde_json::json!({ "field": "agentId", "candidates": candidates })))
+            }
+        }
+    }
+}
+
+/// Takes up every agent that the home holds. A file that cannot be understood is set aside and reported; one that only
+/// cannot be taken up now is reported and stays.
+pub(crate) fn load(
+    registry: &Registry,
+    directory: &Path,
+    launcher: &Arc<Launcher>,
+    watchers: &Arc<Watchers>,
+) -> io::Result<Vec<String>> {
+    let mut warnings = Vec::new();
+    for file in fs::read_dir(directory)? {
+        let path = file?.path();
+        let Some(id) = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".json"))
+        else {
+            continue;
+        };
+        match take_up(directory, id, launcher, watchers) {
+            Ok((id, owned)) => {
+                registry.insert(id, owned);
+            }
+            Err(error) => {
+                let damaged = matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof);
+                let aside = damaged.then(|| store::set_aside(&path, now()).ok()).flatten();
+                let place = aside.unwrap_or(path.clone()).display().to_string();
+                tracing::error!(%error, place, "an agent cannot be taken up");
+                warnings.push(format!("agent {id} cannot be read ({error}); its file is {place}"));
+            }
+        }
+    }
+    Ok(warnings)
+}
+
+pub(super) fn take_up(
+    directory: &Path,
+    id: &str,
+    launcher: &Arc<Launcher>,
+    watchers: &Arc<Watchers>,
+) -> io::Result<(AgentId, Owned)> {
+    let files = Files::of(directory, id);
+    let memory: Memory = store::read(&files.memory)?.ok_or_else(|| io::Error::other("it is gone"))?;
+    if memory.about.agent_id.as_str() != id {
+        let message = format!("it says that it is agent {}", memory.about.agent_id);
+        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+    }
+    let provider = provider::find(memory.about.provider_name())
+        .ok_or_else(|| io::Error::other(format!("no provider {}", memory.about.provider_name())))?;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&files.directory)?;
+    let time = now();
+    let outbox = Log::open(&files.outbox(), time)?;
+    let (lines, unread) = store::read_lines(&files.outbox())?;
+    if unread > 0 {
+        tracing::error!(agent = id, unread, "lines of an outbox cannot be read and are passed over");
+    }
+    let timeline_log = Log::open(&files.timeline(), time)?;
+    let (last_seq, written) = end_of_timeline(&files.timeline())?;
+    let timeline = Timeline::new(last_seq, written);
+    let machine = Machine::restore(provider.traits(), memory, lines);
+    let view = machine.view(last_seq);
+    let agent_id = view.agent.agent_id.clone();
+    let live = Arc::new(Live::new(files.timeline(), timeline, view, watchers.clone()));
+    let (orders, inbox) = mpsc::channel(ORDERS);
+    let owner = Owner {
+        machine,
+        files,
+        outbox,
+        timeline: timeline_log,
+        live: live.clone(),
+        launcher: launcher.clone(),
+        inbox: Inbox::new(inbox),
+        process: None,
+        launching: None,
+    };
+    let task = tokio::sync::Mutex::new(Some(tokio::spawn(owner.run())));
+    Ok((agent_id, Owned { live, orders, task }))
+}
+
+/// Returns the number of the last entry, and the newest origin that an entry has.
+fn end_of_timeline(path: &Path) -> io::Result<(i64, Option<paseo_sdk::item::Origin>)> {
+    let Some(log) = Numbered::open(path)? else { return Ok((0, None)) };
+    let parse = |line: &String| serde_json::from_str::<Entry>(line).ok();
+    let last = log.before(i64::MAX, 1, |_| true)?.lines.iter().find_map(parse);
+    let with_origin = log.before(i64::MAX, 1, |line| line.contains(r#""origin":{"#))?.lines.iter().find_map(parse);
+    Ok((last.map_or(0, |entry| entry.seq), with_origin.and_then(|entry| entry.origin)))
+}
+
+/// How many orders may wait for the owner of one agent; whoever gives one more waits.
+const ORDERS: usize = 32;
