@@ -519,9 +519,10 @@ impl Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match chrono::DateTime::from_timestamp_millis(self.0) {
+        let time = chrono::DateTime::from_timestamp_millis(self.0);
+        match time.filter(|time| (0..=9999).contains(&chrono::Datelike::year(time))) {
             Some(time) => f.write_str(&time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)),
-            // Beyond the calendar of chrono, some 262,000 years away: a damaged number, shown as it is.
+            // Beyond the years that RFC 3339 can say: a damaged number, shown as it is.
             None => write!(f, "@{}", self.0),
         }
     }
