@@ -1,0 +1,67 @@
+//! The table: figures of several runs, and how they are printed.
+
+/// The figures of several runs of the same thing.
+pub(crate) struct Figures {
+    unit: Unit,
+    sorted: Vec<f64>,
+}
+
+/// What figures count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unit {
+    Seconds,
+    Bytes,
+}
+
+impl Figures {
+    pub(crate) fn new(unit: Unit, mut figures: Vec<f64>) -> Figures {
+        figures.sort_by(f64::total_cmp);
+        Figures { unit, sorted: figures }
+    }
+
+    fn median(&self) -> f64 {
+        self.sorted.get(self.sorted.len() / 2).copied().unwrap_or(f64::NAN)
+    }
+
+    fn text(&self) -> String {
+        let (Some(least), Some(most)) = (self.sorted.first(), self.sorted.last()) else { return "none".to_owned() };
+        let median = self.unit.text(self.median());
+        match self.sorted.len() {
+            1 => median,
+            runs => format!("{median} ({} – {}, {runs} runs)", self.unit.text(*least), self.unit.text(*most)),
+        }
+    }
+}
+
+impl Unit {
+    fn text(self, figure: f64) -> String {
+        match self {
+            Unit::Seconds if figure >= 1.0 => format!("{figure:.2} s"),
+            Unit::Seconds if figure >= 1e-3 => format!("{:.1} ms", figure * 1e3),
+            Unit::Seconds => format!("{:.0} µs", figure * 1e6),
+            Unit::Bytes => format!("{:.2} MiB", figure / f64::from(1 << 20)),
+        }
+    }
+}
+
+/// Prints the names of the columns.
+pub(crate) fn head() {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    println!("{} on {}, {cores} cores\n", std::env::consts::OS, std::env::consts::ARCH);
+    println!("{:<WHAT$}{:<FIGURE$}{:<BARE$}{:<FIGURE$}times", "what", "median (least – most)", "beside", "median");
+}
+
+/// Prints a line of something that has nothing bare beside it.
+pub(crate) fn alone(what: &str, figures: &Figures) {
+    println!("{what:<WHAT$}{}", figures.text());
+}
+
+/// Prints a line: the thing, and the bare thing beside it.
+pub(crate) fn beside(what: &str, figures: &Figures, bare: &str, bare_figures: &Figures) {
+    let times = figures.median() / bare_figures.median();
+    println!("{what:<WHAT$}{:<FIGURE$}{bare:<BARE$}{:<FIGURE$}{times:.1}", figures.text(), bare_figures.text());
+}
+
+const WHAT: usize = 46;
+const FIGURE: usize = 38;
+const BARE: usize = 20;
