@@ -1,7 +1,6 @@
 //! The whole daemon with the shell agent: turns, permissions, waits, watches, restarts and faults.
 
 mod faults;
-mod lab;
 mod restart;
 mod turns;
 mod watching;

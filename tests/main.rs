@@ -1,12 +1,19 @@
-//! All tests of paseo, in one binary.
+//! All tests of paseo, in one binary: one link, and none forgotten.
+//!
+//! A module for each topic, named by it: `laws` and `agent` hold what is true of machines whatever happens; `shell` folds
+//! journals into timelines; `connection`, `client` and `server` are the two ends of the wire, each alone; `shim` and
+//! `worktrees` drive the hands; `daemon` is the whole, in a `lab`; `cli` is what a person types and sees. Snapshots lie in
+//! a folder `snapshots` beside the module. Nothing here sleeps in order to wait, and nothing asserts how long it took.
 
 mod agent;
 mod cli;
 mod client;
 mod connection;
 mod daemon;
+mod lab;
 mod laws;
 mod model;
+mod readme;
 mod replica;
 mod schema;
 mod server;

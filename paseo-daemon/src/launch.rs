@@ -21,8 +21,7 @@ use crate::token::Tokens;
 
 /// Starts processes, and finds them again.
 pub(crate) struct Launcher {
-    /// The program that plays the hidden roles, or why there is none.
-    pub(crate) helper: Result<PathBuf, String>,
+    pub(crate) helper: Helper,
     pub(crate) home: PathBuf,
     pub(crate) agents: PathBuf,
     pub(crate) tokens: Tokens,
@@ -75,31 +74,63 @@ pub(crate) fn environment(
     env
 }
 
-/// Finds the program that plays the hidden roles: the one that is given, this one if it is `paseo`, `paseo` beside it,
-/// or `paseo` on the `PATH`.
-pub(crate) fn helper(given: Option<&Path>) -> Result<PathBuf, String> {
-    if let Some(given) = given {
-        return match given.is_file() {
-            true => Ok(given.to_owned()),
-            false => Err(format!("{} is not a program", given.display())),
+/// The program that plays the hidden roles.
+#[derive(Clone, Debug)]
+pub(crate) enum Helper {
+    /// The program that this process runs.
+    Own(PathBuf),
+    /// Another one.
+    Other(PathBuf),
+    /// There is none, for this reason.
+    Missing(String),
+}
+
+impl Helper {
+    /// Finds it: the one that is given, this one if it is `paseo`, `paseo` beside it, or `paseo` on the `PATH`.
+    pub(crate) fn find(given: Option<&Path>) -> Helper {
+        let own = match std::env::current_exe() {
+            Ok(own) => own,
+            Err(error) => return Helper::Missing(format!("this program cannot be found: {error}")),
         };
-    }
-    let own = std::env::current_exe().map_err(|error| format!("this program cannot be found: {error}"))?;
-    let is_ours =
-        |path: &Path| path.file_stem().is_some_and(|name| name == "paseo" || name == "paseo-daemon") && path.is_file();
-    if is_ours(&own) {
-        return Ok(own);
-    }
-    let beside = own.parent().map(|directory| directory.join("paseo"));
-    let on_path = std::env::var_os("PATH").unwrap_or_default();
-    let on_path = std::env::split_paths(&on_path).map(|directory| directory.join("paseo")).collect::<Vec<_>>();
-    beside.into_iter().chain(on_path).find(|path| is_ours(path)).ok_or_else(|| {
-        format!(
-            "no `paseo` beside {} nor on the PATH: install it, or set `Config.helper` to a program that calls \
-             `paseo_daemon::helper_main()` first",
-            own.display()
+        if let Some(given) = given {
+            return match given.is_file() {
+                true if given == own => Helper::Own(own),
+                true => Helper::Other(given.to_owned()),
+                false => Helper::Missing(format!("{} is not a program", given.display())),
+            };
+        }
+        let is_ours = |path: &PathBuf| {
+            path.file_stem().is_some_and(|name| name == "paseo" || name == "paseo-daemon") && path.is_file()
+        };
+        if is_ours(&own) {
+            return Helper::Own(own);
+        }
+        let beside = own.parent().map(|directory| directory.join("paseo"));
+        let on_path = std::env::var_os("PATH").unwrap_or_default();
+        let on_path = std::env::split_paths(&on_path).map(|directory| directory.join("paseo"));
+        beside.into_iter().chain(on_path).find(is_ours).map_or_else(
+            || {
+                Helper::Missing(format!(
+                    "no `paseo` beside {} nor on the PATH: install it, or set `Config.helper` to a program that calls \
+                     `paseo_daemon::helper_main()` first",
+                    own.display()
+                ))
+            },
+            Helper::Other,
         )
-    })
+    }
+
+    /// Returns the program as it can be started now.
+    fn program(&self) -> Result<PathBuf, String> {
+        match self {
+            // The file may have been replaced by a newer version, which speaks to newer daemons: what runs is still there.
+            Helper::Own(own) if cfg!(target_os = "linux") && std::env::current_exe().ok().as_ref() != Some(own) => {
+                Ok("/proc/self/exe".into())
+            }
+            Helper::Own(path) | Helper::Other(path) => Ok(path.clone()),
+            Helper::Missing(reason) => Err(reason.clone()),
+        }
+    }
 }
 
 /// Returns the file that this program was started from: what stands there now is what a restart becomes.
@@ -118,10 +149,7 @@ pub(crate) fn own_program(name: Option<OsString>) -> io::Result<PathBuf> {
 impl Launcher {
     /// Refuses when an agent of this provider could not be started.
     pub(crate) fn check(&self, _provider: &dyn Provider) -> Result<(), ApiError> {
-        match &self.helper {
-            Ok(_) => Ok(()),
-            Err(reason) => Err(ApiError::new(Code::Unavailable, reason.clone())),
-        }
+        self.helper.program().map(drop).map_err(|reason| ApiError::new(Code::Unavailable, reason))
     }
 
     /// Begins to read a journal of an agent.
@@ -160,7 +188,7 @@ impl Launcher {
     }
 
     async fn start(&self, about: &About, run: i64, resume: Option<&str>) -> Result<Running, String> {
-        let helper = self.helper.clone()?;
+        let helper = self.helper.program()?;
         let launch = provider_of(about).launch(&about.spec(), resume);
         let files = Files::of(&self.agents, about.agent_id.as_str());
         let run_dir = files.runs().join(run.to_string());

@@ -121,7 +121,7 @@ impl Daemon {
         home.furnish()?;
         let tokens = Tokens::load(&home, config.auth.as_deref())?;
         let launcher = Arc::new(launch::Launcher {
-            helper: launch::helper(config.helper.as_deref()),
+            helper: launch::Helper::find(config.helper.as_deref()),
             home: home.path().to_owned(),
             agents: home.agents(),
             tokens: tokens.clone(),
@@ -215,7 +215,8 @@ impl Connect for Pipe {
     }
 }
 
-/// Runs a daemon in the foreground until it is asked to end.
+/// Runs a daemon in the foreground until it is asked to end. The program calls [`helper_main`] before, and so plays the
+/// hidden roles itself.
 #[must_use]
 pub fn run(home: Option<PathBuf>, listen: Option<String>) -> ExitCode {
     let foreground = io::stderr().is_terminal();
@@ -241,6 +242,8 @@ pub fn run(home: Option<PathBuf>, listen: Option<String>) -> ExitCode {
 /// Runs a daemon until it is asked to end; returns the lock when it shall start again.
 async fn serve(flags: Flags) -> Result<Option<Lock>, ApiError> {
     let mut config = Config::load(flags, |name| std::env::var_os(name))?;
+    // Whoever runs this has called `helper_main` first.
+    config.helper = config.helper.or_else(|| std::env::current_exe().ok());
     let home = Home::open(&config.home)?;
     config.warnings.extend(log::start(&config.log, &home.log_file()));
     let daemon = Daemon::start(config).await?;

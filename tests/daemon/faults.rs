@@ -9,7 +9,7 @@ use paseo_sdk::catalogue::{CreateAgent, CreateWorktree, GetDaemon, ListAgents, S
 use paseo_sdk::model::{Image, Mode, WaitOutcome};
 use serde_json::json;
 
-use super::lab::{Lab, PASEO, calls, timeline};
+use crate::lab::{Lab, PASEO, calls, timeline};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_requests_name_the_field_and_change_nothing() {

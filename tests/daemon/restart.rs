@@ -9,8 +9,8 @@ use paseo_sdk::item::Happening;
 use paseo_sdk::model::{Behavior, Event, Status, WaitOutcome};
 use paseo_sdk::provider::{Record, What};
 
-use super::lab::{Lab, calls, timeline};
 use super::watching::until_text;
+use crate::lab::{Lab, calls, timeline};
 
 /// Prints numbered lines until it is told to go, then more of them.
 const LONG: &str = "for i in 1 2 3; do echo line $i; done; until test -e go; do read -t 0.05 <> <(:); done; for i in 4 5 6; do echo line $i; done";
@@ -150,7 +150,7 @@ async fn a_killed_shim_interrupts_the_turn_and_the_agent_can_go_on() {
     let lost = client.wait_for_agent(WaitForAgent::one(&agent)).await.expect("it is noticed");
     assert_eq!((lost.outcome, lost.status), (Some(WaitOutcome::Interrupted), Status::Interrupted));
     assert!(lost.reason.as_deref().is_some_and(|reason| reason.contains("lost")), "{lost:?}");
-    assert_eq!(super::lab::processes_in(&lab.work()), Vec::<String>::new());
+    assert_eq!(crate::lab::processes_in(&lab.work()), Vec::<String>::new());
     let again = client.send_agent_prompt(SendAgentPrompt::new(&agent, "echo again")).await.expect("it goes on");
     assert_eq!(again.last_message.as_deref(), Some("again"));
     lab.end(&client).await;
@@ -176,4 +176,32 @@ async fn a_daemon_restarts_in_place_under_running_agents() {
     assert!(after.started_at > before.started_at);
     lab.end(&client).await;
     assert_eq!(daemon.ended(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_whose_program_was_replaced_still_starts_agents_and_becomes_the_new_one() {
+    let lab = Lab::new();
+    // A copy that can be replaced, as an upgrade does: by rename, while it runs.
+    let program = lab.work().join("paseo");
+    std::fs::copy(crate::lab::PASEO, &program).expect("a copy");
+    let _daemon = lab.process_of(&program);
+    let client = lab.client();
+    let running = client.create_agent(lab.script(LONG).in_background()).await.expect("it starts").agent_id;
+    until_text(&client, &running, "line 3").await;
+    let newer = lab.work().join("paseo.new");
+    std::fs::copy(crate::lab::PASEO, &newer).expect("a copy");
+    std::fs::rename(&newer, &program).expect("it is replaced");
+    let done = client.create_agent(lab.script("echo still here")).await.expect("it runs");
+    assert_eq!(done.last_message.as_deref(), Some("still here"));
+
+    let before = client.get_daemon(GetDaemon {}).await.expect("the daemon");
+    client.shutdown_daemon(ShutdownDaemon { with_agents: false, restart: true }).await.expect("it restarts");
+    std::fs::write(lab.work().join("go"), "").expect("go");
+    let done = client.wait_for_agent(WaitForAgent::one(&running)).await.expect("it ends");
+    assert_eq!(done.outcome, Some(WaitOutcome::Completed));
+    let after = client.get_daemon(GetDaemon {}).await.expect("the daemon");
+    assert_eq!(after.pid, before.pid);
+    let runs = std::fs::read_link(format!("/proc/{}/exe", after.pid)).expect("it runs");
+    assert_eq!(runs, program, "the new file");
+    lab.end(&client).await;
 }

@@ -8,7 +8,7 @@ use paseo_sdk::catalogue::{
 use paseo_sdk::item::{Happening, ToolStatus};
 use paseo_sdk::model::{Behavior, Outcome, Status, WaitOutcome};
 
-use super::lab::{Lab, calls, processes_in, timeline};
+use crate::lab::{Lab, calls, processes_in, timeline};
 
 fn respond(agent: &paseo_sdk::model::AgentId, request: &str, behavior: Behavior) -> RespondToPermission {
     RespondToPermission {

@@ -5,7 +5,7 @@ use paseo_sdk::catalogue::{WatchAgents, WatchFrom};
 use paseo_sdk::item::Happening;
 use paseo_sdk::model::{AgentId, Event, Status};
 
-use super::lab::{Lab, calls, timeline};
+use crate::lab::{Lab, calls, timeline};
 
 pub(crate) fn follow(agent: &AgentId, after: i64) -> WatchAgents {
     WatchAgents { agents: Some(vec![WatchFrom { agent_id: agent.into(), after }]) }

@@ -48,7 +48,12 @@ impl Lab {
 
     /// Starts a daemon in a process of its own, and returns when it answers.
     pub(crate) fn process(&self) -> Process {
-        let mut daemon = Command::new(PASEO)
+        self.process_of(Path::new(PASEO))
+    }
+
+    /// The same with another file of the program.
+    pub(crate) fn process_of(&self, program: &Path) -> Process {
+        let mut daemon = Command::new(program)
             .args(["daemon", "run"])
             .env("PASEO_HOME", self.home())
             .env("PASEO_LISTEN", "127.0.0.1:0")
