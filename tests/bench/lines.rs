@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use paseo_sdk::Client;
+use paseo_sdk::catalogue::DeleteAgent;
 use serde_json::{Value, json};
 
 use crate::Result;
@@ -12,20 +13,27 @@ use crate::echo::Echo;
 use crate::stage::Stage;
 use crate::table::{self, Figures, Unit};
 
-/// From the spawn of a daemon to its health. The last one leaves its home as it is.
-pub(crate) fn start(stage: &Stage, home: &str) -> Result<()> {
+/// From the spawn of a daemon to its health, each time in a new home.
+pub(crate) fn first_start(stage: &Stage) -> Result<()> {
+    start(stage, "start, in a new home", Stage::clear)
+}
+
+/// From the spawn of a daemon to its health, in the home as it is.
+pub(crate) fn next_start(stage: &Stage, what: &str) -> Result<()> {
+    start(stage, what, |_| Ok(()))
+}
+
+fn start(stage: &Stage, what: &str, prepare: impl Fn(&Stage) -> Result<()>) -> Result<()> {
     let (mut ours, mut bare) = (Vec::new(), Vec::new());
     for _ in 0..STARTS {
-        if home.contains("new") {
-            stage.furnish()?;
-        }
+        prepare(stage)?;
         let begun = Instant::now();
         let daemon = stage.daemon()?;
         ours.push(begun.elapsed().as_secs_f64());
         daemon.stop()?;
         bare.push(command(&mut Command::new(NOTHING))?);
     }
-    beside(&format!("start, {home}"), ours, NOTHING, bare);
+    beside(what, ours, NOTHING, bare);
     Ok(())
 }
 
@@ -101,8 +109,9 @@ pub(crate) async fn output(stage: &Stage) -> Result<()> {
     let (mut ours, mut bare) = (Vec::new(), Vec::new());
     for _ in 0..OUTPUTS {
         let begun = Instant::now();
-        stage.run(&client, PRINTING).await?;
+        let agent = stage.run(&client, PRINTING).await?;
         ours.push(begun.elapsed().as_secs_f64());
+        client.delete_agent(DeleteAgent { agent_id: (&agent).into() }).await?;
         bare.push(command(Command::new("/bin/sh").args(["-c", PRINTING]))?);
     }
     beside("output, 20 MB", ours, "sh into a pipe", bare);

@@ -61,7 +61,7 @@ fn measure() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     table::head();
     runtime.block_on(async {
-        lines::start(&stage, "in a new home")?;
+        lines::first_start(&stage)?;
         let daemon = stage.daemon()?;
         memory::of_the_daemon(&daemon, "no agents")?;
         memory::of_ten_running(&stage).await?;
@@ -72,7 +72,7 @@ fn measure() -> Result<()> {
         stage.agents(100).await?;
         memory::of_the_daemon(&daemon, "after all that, 100 idle agents")?;
         daemon.stop()?;
-        lines::start(&stage, "in a home of 100 agents")?;
+        lines::next_start(&stage, "start, in a home of 100 agents")?;
         let daemon = stage.daemon()?;
         memory::of_the_daemon(&daemon, "just started, 100 idle agents")?;
         daemon.stop()

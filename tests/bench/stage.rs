@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use paseo_sdk::Client;
 use paseo_sdk::catalogue::{CreateAgent, GetDaemon};
 use paseo_sdk::client::Address;
-use paseo_sdk::model::{Mode, WaitOutcome};
+use paseo_sdk::model::{AgentId, Mode, WaitOutcome};
 use tempfile::TempDir;
 
 use crate::Result;
@@ -43,7 +43,6 @@ impl Stage {
         // Short, since sockets below it have short names only.
         let stage = Stage { directory: TempDir::with_prefix("paseo-bench-")?, program };
         std::fs::create_dir(stage.work())?;
-        stage.furnish()?;
         stage.end_on_interrupt()?;
         Ok(stage)
     }
@@ -57,15 +56,12 @@ impl Stage {
         self.directory.path().join("work")
     }
 
-    /// Empties the home, for a daemon that shall find nothing there but its settings.
-    pub(crate) fn furnish(&self) -> Result<()> {
-        if self.home().exists() {
-            std::fs::remove_dir_all(self.home())?;
+    /// Takes the home away, so that the next daemon makes a new one.
+    pub(crate) fn clear(&self) -> Result<()> {
+        match std::fs::remove_dir_all(self.home()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
         }
-        std::fs::create_dir(self.home())?;
-        // The daemon's own processes are of the same program, which is not called `paseo` here.
-        let settings = serde_json::json!({ "helper": self.program });
-        Ok(std::fs::write(self.home().join("config.json"), settings.to_string())?)
     }
 
     /// A command of the program under test, with nothing of this process's environment that could change what it does.
@@ -125,10 +121,10 @@ impl Stage {
     }
 
     /// Runs an agent to its end.
-    pub(crate) async fn run(&self, client: &Client, script: &str) -> Result<()> {
+    pub(crate) async fn run(&self, client: &Client, script: &str) -> Result<AgentId> {
         let outcome = client.create_agent(self.script(script)).await?;
         match outcome.outcome {
-            Some(WaitOutcome::Completed) => Ok(()),
+            Some(WaitOutcome::Completed) => Ok(outcome.agent_id),
             _ => Err(format!("an agent did not complete: {:?}", outcome.reason).into()),
         }
     }

@@ -23,23 +23,31 @@ impl Figures {
         self.sorted.get(self.sorted.len() / 2).copied().unwrap_or(f64::NAN)
     }
 
+    /// Writes all figures in the unit that suits the median.
     fn text(&self) -> String {
         let (Some(least), Some(most)) = (self.sorted.first(), self.sorted.last()) else { return "none".to_owned() };
-        let median = self.unit.text(self.median());
+        let (scale, unit) = self.unit.suits(self.median());
+        let text = |figure: f64| match figure / scale {
+            small if small < 10.0 => format!("{small:.2}"),
+            large if large < 100.0 => format!("{large:.1}"),
+            large => format!("{large:.0}"),
+        };
+        let median = text(self.median());
         match self.sorted.len() {
-            1 => median,
-            runs => format!("{median} ({} – {}, {runs} runs)", self.unit.text(*least), self.unit.text(*most)),
+            1 => format!("{median} {unit}"),
+            runs => format!("{median} {unit} ({} – {}, {runs})", text(*least), text(*most)),
         }
     }
 }
 
 impl Unit {
-    fn text(self, figure: f64) -> String {
+    fn suits(self, figure: f64) -> (f64, &'static str) {
         match self {
-            Unit::Seconds if figure >= 1.0 => format!("{figure:.2} s"),
-            Unit::Seconds if figure >= 1e-3 => format!("{:.1} ms", figure * 1e3),
-            Unit::Seconds => format!("{:.0} µs", figure * 1e6),
-            Unit::Bytes => format!("{:.2} MiB", figure / f64::from(1 << 20)),
+            Unit::Seconds if figure >= 1.0 => (1.0, "s"),
+            Unit::Seconds if figure >= 1e-3 => (1e-3, "ms"),
+            Unit::Seconds => (1e-6, "µs"),
+            Unit::Bytes if figure >= f64::from(1 << 20) => (f64::from(1 << 20), "MiB"),
+            Unit::Bytes => (f64::from(1 << 10), "KiB"),
         }
     }
 }
@@ -48,7 +56,7 @@ impl Unit {
 pub(crate) fn head() {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     println!("{} on {}, {cores} cores\n", std::env::consts::OS, std::env::consts::ARCH);
-    println!("{:<WHAT$}{:<FIGURE$}{:<BARE$}{:<FIGURE$}times", "what", "median (least – most)", "beside", "median");
+    println!("{:<WHAT$}{:<FIGURE$}{:<BARE$}{:<FIGURE$}times", "what", "median (least – most, runs)", "beside", "");
 }
 
 /// Prints a line of something that has nothing bare beside it.
@@ -62,6 +70,6 @@ pub(crate) fn beside(what: &str, figures: &Figures, bare: &str, bare_figures: &F
     println!("{what:<WHAT$}{:<FIGURE$}{bare:<BARE$}{:<FIGURE$}{times:.1}", figures.text(), bare_figures.text());
 }
 
-const WHAT: usize = 46;
-const FIGURE: usize = 38;
-const BARE: usize = 20;
+const WHAT: usize = 40;
+const FIGURE: usize = 32;
+const BARE: usize = 18;
