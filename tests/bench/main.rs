@@ -1,0 +1,80 @@
+//! The benchmark: what things cost, each beside the bare thing, measured in turns in the same run.
+//!
+//! ```sh
+//! cargo run --release -p paseo-tests --bin paseo-bench
+//! ```
+//!
+//! It takes about a minute, in a home of its own that is gone at the end, and asserts nothing. A line says what was
+//! measured, its median with the least and the most of so many runs, the same of the bare thing, and how many times the
+//! bare thing that is. Only the last means something on another machine, or on this one tomorrow.
+//!
+//! - **start**: from the spawn of `paseo daemon run` until `GET /api/health` is answered over its unix socket, in a new
+//!   home and in one of a hundred agents. Beside it the spawn of a process that does nothing, until it has ended.
+//! - **daemon**: the daemon's memory when nothing happens. PSS shares what several processes map among them; RSS counts
+//!   it in full, and so includes all of the program file that was ever touched.
+//! - **shim**, **bridge**: PSS of each while ten agents of provider `shell` run a `sleep`: the shim keeps the agent, the
+//!   bridge is the agent's own program. Beside them a `sh` that waits for a program, ten of which run too.
+//! - **call**: a request through the SDK's client until its answer is there, a hundred in a row, per call. Beside it a
+//!   WebSocket server that does nothing but answer, its client on the same runtime, with messages of the same sizes over
+//!   the same kind of socket.
+//! - **paseo ls**: the command as a whole process, with ten agents to show.
+//! - **output**: an agent prints twenty megabytes, from `create_agent` until it has completed; all of it is in its journal
+//!   by then. Beside it the same script under `sh`, into a pipe.
+//! - **agent**: from `create_agent` with the script `true` until the answer that it has completed: two processes of paseo,
+//!   a shell, a journal, and a timeline on the disk. Beside it `sh -c true`.
+//!
+//! The program that is measured is `paseo-under-test` beside this one: the command line as it ships.
+
+mod echo;
+mod lines;
+mod memory;
+mod stage;
+mod table;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use crate::stage::Stage;
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+fn main() -> ExitCode {
+    match measure() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Measures line after line. Whatever was started ends with the stage, also when a line fails.
+fn measure() -> Result<()> {
+    let program = stage::program()?;
+    if cfg!(debug_assertions) {
+        eprintln!(
+            "this is a debug build; only `cargo run --release -p paseo-tests --bin paseo-bench` says what counts"
+        );
+    }
+    let stage = Stage::open(program)?;
+    // As the smallest client has it: one thread.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    table::head();
+    runtime.block_on(async {
+        lines::first_start(&stage)?;
+        let daemon = stage.daemon()?;
+        memory::of_the_daemon(&daemon, "no agents")?;
+        memory::of_ten_running(&stage).await?;
+        lines::calls(&stage).await?;
+        lines::list(&stage)?;
+        lines::agent(&stage).await?;
+        lines::output(&stage).await?;
+        stage.agents(100).await?;
+        memory::of_the_daemon(&daemon, "after all that, 100 idle agents")?;
+        daemon.stop()?;
+        lines::next_start(&stage, "start, in a home of 100 agents")?;
+        let daemon = stage.daemon()?;
+        memory::of_the_daemon(&daemon, "just started, 100 idle agents")?;
+        daemon.stop()
+    })
+}

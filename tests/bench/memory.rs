@@ -1,0 +1,114 @@
+//! Lines on memory, which Linux tells in `/proc/<pid>/smaps_rollup`.
+
+use std::process::{Child, Command, Stdio};
+
+use paseo_sdk::Client;
+use paseo_sdk::catalogue::{CancelAgent, GetAgentStatus, WatchAgents, WatchFrom};
+use paseo_sdk::item::Happening;
+use paseo_sdk::model::{AgentId, Event};
+
+use crate::Result;
+use crate::stage::{Daemon, Stage};
+use crate::table::{self, Figures, Unit};
+
+/// The memory of a daemon at rest.
+pub(crate) fn of_the_daemon(daemon: &Daemon, when: &str) -> Result<()> {
+    if !TOLD {
+        return untold(&format!("daemon, {when}"));
+    }
+    for (name, field) in [("PSS", "Pss:"), ("RSS", "Rss:")] {
+        let figures = Figures::new(Unit::Bytes, vec![field_of(daemon.pid(), field)?]);
+        table::alone(&format!("daemon {name}, {when}"), &figures);
+    }
+    Ok(())
+}
+
+/// The memory of the shims and bridges of ten agents that run.
+pub(crate) async fn of_ten_running(stage: &Stage) -> Result<()> {
+    if !TOLD {
+        return untold("shim and bridge, ten running");
+    }
+    let client = stage.client();
+    let mut agents = Vec::new();
+    for _ in 0..RUNNING {
+        let agent = client.create_agent(stage.script("echo ready; exec sleep 1000").in_background()).await?.agent_id;
+        until_ready(&client, &agent).await?;
+        agents.push(agent);
+    }
+    let shells = (0..RUNNING).map(|_| Waiting::start()).collect::<Result<Vec<_>>>()?;
+    let (mut bridges, mut shims) = (Vec::new(), Vec::new());
+    for agent in &agents {
+        let pid = client.get_agent_status(GetAgentStatus { agent_id: agent.into() }).await?.pid.ok_or("it runs")?;
+        let bridge = u32::try_from(pid)?;
+        bridges.push(field_of(bridge, "Pss:")?);
+        shims.push(field_of(parent(bridge)?, "Pss:")?);
+    }
+    let bare = shells.iter().map(|shell| field_of(shell.0.id(), "Pss:")).collect::<Result<Vec<_>>>()?;
+    let bare = Figures::new(Unit::Bytes, bare);
+    table::beside("shim PSS, ten running", &Figures::new(Unit::Bytes, shims), "a waiting sh", &bare);
+    table::beside("bridge PSS, ten running", &Figures::new(Unit::Bytes, bridges), "a waiting sh", &bare);
+    for agent in &agents {
+        client.cancel_agent(CancelAgent { agent_id: agent.into() }).await?;
+    }
+    Ok(())
+}
+
+/// Returns when an agent's script has said `ready`.
+async fn until_ready(client: &Client, agent: &AgentId) -> Result<()> {
+    let mut watch = client.watch(WatchAgents { agents: Some(vec![WatchFrom { agent_id: agent.into(), after: 0 }]) });
+    while let Some(event) = watch.next().await {
+        match event? {
+            Event::AgentText { delta, .. } if delta.text.contains("ready") => return Ok(()),
+            Event::AgentEntry { entry, .. } => {
+                if let Happening::TurnEnded { reason, .. } = &entry.what {
+                    return Err(format!("an agent's turn has ended: {reason:?}").into());
+                }
+            }
+            _ => {}
+        }
+    }
+    Err("the daemon told nothing more".into())
+}
+
+/// A `sh` that waits for a program, both of which end with this.
+struct Waiting(Child);
+
+impl Waiting {
+    fn start() -> Result<Waiting> {
+        // The program ends with its standard input. `true` keeps the shell from becoming it.
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", "echo ready; cat; true"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut waiting = Waiting(shell.spawn()?);
+        let mut ready = [0; 6];
+        std::io::Read::read_exact(waiting.0.stdout.as_mut().ok_or("it is piped")?, &mut ready)?;
+        Ok(waiting)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
+/// Returns a figure of a process, in bytes.
+fn field_of(pid: u32, field: &str) -> Result<f64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(field)).ok_or("the field is there")?;
+    let kilobytes: f64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kilobytes * 1024.0)
+}
+
+fn parent(pid: u32) -> Result<u32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    Ok(text.lines().find_map(|line| line.strip_prefix("PPid:")).ok_or("it has a parent")?.trim().parse()?)
+}
+
+fn untold(what: &str) -> Result<()> {
+    println!("{what}: only Linux says how much memory a process takes, in /proc");
+    Ok(())
+}
+
+const TOLD: bool = cfg!(target_os = "linux");
+const RUNNING: usize = 10;
