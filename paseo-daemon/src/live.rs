@@ -17,7 +17,6 @@ use paseo_sdk::machine::Machine;
 use paseo_sdk::machine::agent::View;
 use paseo_sdk::machine::timeline::{self, Timeline};
 use paseo_sdk::model::{AgentId, Delta, Event, ItemId, Timestamp};
-use serde_json::json;
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::store::Numbered;
@@ -386,6 +385,5 @@ fn text_frame(id: &AgentId, delta: Delta) -> Arc<str> {
 }
 
 fn event_frame(event: &Event) -> Arc<str> {
-    let value = json!(event);
-    frame::notification(value["method"].as_str().unwrap_or_default(), &value["params"].to_string()).into()
+    frame::event(event).into()
 }

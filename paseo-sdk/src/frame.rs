@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::error::{ApiError, Code};
+use crate::model::Event;
 
 /// A message as it arrives.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,14 +107,14 @@ impl Frame {
 /// Writes a call.
 #[must_use]
 pub fn call(id: i64, method: &str, params: &Value) -> String {
-    json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }).to_string()
+    write(&Message { jsonrpc: "2.0", what: What::Call { id, method, params } })
 }
 
 /// Writes the answer to a call.
 #[must_use]
 pub fn reply(id: &Value, result: &Result<Value, ApiError>) -> String {
     match result {
-        Ok(result) => json!({ "jsonrpc": "2.0", "id": id, "result": result }).to_string(),
+        Ok(result) => write(&Message { jsonrpc: "2.0", what: What::Result { id, result } }),
         Err(error) => error_reply(id, error.code.rpc_number(), error),
     }
 }
@@ -124,11 +125,38 @@ pub fn notification(method: &str, params: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{params}}}"#)
 }
 
+/// Writes an event.
+#[must_use]
+pub fn event(event: &Event) -> String {
+    write(&Message { jsonrpc: "2.0", what: What::Event(event) })
+}
+
 /// Writes a refusal with a JSON-RPC error number of its own.
 #[must_use]
 pub fn error_reply(id: &Value, number: i64, error: &ApiError) -> String {
-    json!({ "jsonrpc": "2.0", "id": id, "error": RpcError { code: number, message: error.message.clone(), data: json!(error) } })
-        .to_string()
+    let error = RpcError { code: number, message: error.message.clone(), data: json!(error) };
+    write(&Message { jsonrpc: "2.0", what: What::Error { id, error: &error } })
+}
+
+/// What is written. It borrows: a list or a text may be long, and is copied only into the message.
+#[derive(Serialize)]
+struct Message<'a> {
+    jsonrpc: &'static str,
+    #[serde(flatten)]
+    what: What<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum What<'a> {
+    Call { id: i64, method: &'a str, params: &'a Value },
+    Result { id: &'a Value, result: &'a Value },
+    Error { id: &'a Value, error: &'a RpcError },
+    Event(&'a Event),
+}
+
+fn write(message: &Message<'_>) -> String {
+    serde_json::to_string(message).expect("what we write has names for keys")
 }
 
 /// An error as JSON-RPC writes it; ours is its `data`.

@@ -5,8 +5,8 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use paseo_sdk::Client;
-use paseo_sdk::catalogue::DeleteAgent;
-use serde_json::{Value, json};
+use paseo_sdk::catalogue::{DeleteAgent, GetDaemon, ListAgents};
+use serde_json::json;
 
 use crate::Result;
 use crate::echo::Echo;
@@ -59,7 +59,10 @@ async fn call(what: &str, client: &Client, method: &str, mut echo: Echo) -> Resu
     for round in 0..=ROUNDS {
         let begun = Instant::now();
         for _ in 0..CALLS {
-            let _: Value = client.call(method, json!({})).await?;
+            match method {
+                "get_daemon" => drop(client.get_daemon(GetDaemon {}).await?),
+                _ => drop(client.list_agents(ListAgents::default()).await?),
+            }
         }
         let one = begun.elapsed().as_secs_f64() / f64::from(CALLS);
         let begun = Instant::now();

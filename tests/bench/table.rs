@@ -70,6 +70,6 @@ pub(crate) fn beside(what: &str, figures: &Figures, bare: &str, bare_figures: &F
     println!("{what:<WHAT$}{:<FIGURE$}{bare:<BARE$}{:<FIGURE$}{times:.1}", figures.text(), bare_figures.text());
 }
 
-const WHAT: usize = 40;
+const WHAT: usize = 46;
 const FIGURE: usize = 32;
 const BARE: usize = 18;
