@@ -17,19 +17,24 @@ use paseo_sdk::catalogue::{
 };
 use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::machine::agent::{Input, View, as_it_is};
-use paseo_sdk::model::{Agent, AgentId, Prompt};
+use paseo_sdk::model::{Agent, AgentId, AgentRef, Prompt};
 use paseo_sdk::operation::{Caller, Handle, Principal};
 
 pub(crate) use self::list::belongs;
 pub(crate) use self::registry::{Owned, Registry, has_left, load};
 use crate::Core;
+use crate::config::Scope;
 use crate::owner::{Files, blocking};
 
 impl Handle<SendAgentPrompt> for Core {
     async fn handle(&self, caller: Caller, request: SendAgentPrompt) -> Result<AgentOutcome, ApiError> {
-        self.calling(&caller)?;
         check_prompt("prompt", &request.prompt)?;
-        let owned = self.agents.find(&request.agent_id)?;
+        let owned = self.acted_on(&caller, &request.agent_id).await?;
+        let mode = owned.live.view().agent.mode.clone();
+        if self.calling(&caller)?.is_some_and(|calling| calling.live.view().agent.mode.rank() < mode.rank()) {
+            let message = format!("an agent may not prompt one in mode `{mode}`, which it does not have itself");
+            return Err(ApiError::new(Code::Forbidden, message).hint("ask your user to do it"));
+        }
         let prompt_id = request.prompt_id.map_or_else(fresh_id, Ok)?;
         let prompt = Prompt { text: request.prompt, images: request.images };
         owned.tell(Input::Prompt { id: prompt_id.clone(), prompt, when_busy: request.when_busy }).await?;
@@ -42,11 +47,10 @@ impl Handle<SendAgentPrompt> for Core {
 
 impl Handle<UpdateAgent> for Core {
     async fn handle(&self, caller: Caller, request: UpdateAgent) -> Result<Agent, ApiError> {
-        self.calling(&caller)?;
         if let Some(title) = &request.title {
             check_title(title)?;
         }
-        let owned = self.agents.find(&request.agent_id)?;
+        let owned = self.acted_on(&caller, &request.agent_id).await?;
         owned.tell(Input::Update { title: request.title, labels: request.labels }).await?;
         Ok(owned.live.view().agent.clone())
     }
@@ -54,8 +58,7 @@ impl Handle<UpdateAgent> for Core {
 
 impl Handle<CancelAgent> for Core {
     async fn handle(&self, caller: Caller, request: CancelAgent) -> Result<Agent, ApiError> {
-        self.calling(&caller)?;
-        let owned = self.agents.find(&request.agent_id)?;
+        let owned = self.acted_on(&caller, &request.agent_id).await?;
         owned.tell(Input::Cancel).await?;
         let stopped = owned.live.view();
         let (turn, queued) = (stopped.agent.turn.as_ref(), &stopped.agent.queued);
@@ -73,8 +76,7 @@ impl Handle<CancelAgent> for Core {
 
 impl Handle<ArchiveAgent> for Core {
     async fn handle(&self, caller: Caller, request: ArchiveAgent) -> Result<Agent, ApiError> {
-        self.calling(&caller)?;
-        self.agents.find(&request.agent_id)?.archive().await
+        self.acted_on(&caller, &request.agent_id).await?.archive().await
     }
 }
 
@@ -132,6 +134,26 @@ impl Core {
             Principal::Agent(_) => {
                 Err(ApiError::new(Code::Forbidden, format!("an agent may not {what}")).hint("ask your user to do it"))
             }
+        }
+    }
+
+    /// Finds the agent that a caller wants to act on, and refuses what is not the calling agent's to do.
+    pub(crate) async fn acted_on(&self, caller: &Caller, reference: &AgentRef) -> Result<Arc<Owned>, ApiError> {
+        let owned = self.agents.find(reference)?;
+        let Some(calling) = self.calling(caller)? else { return Ok(owned) };
+        let (own, other) = (&calling.live.id, &owned.live.id);
+        let directory = |owned: &Owned| PathBuf::from(&owned.live.view().agent.cwd);
+        let within = own == other
+            || self.descends(other, own)
+            || match self.scope {
+                Scope::Own => false,
+                Scope::Repository => self.worktrees.same_repository(&directory(&calling), &directory(&owned)).await,
+                Scope::All => true,
+            };
+        match within {
+            true => Ok(owned),
+            false => Err(ApiError::new(Code::Forbidden, format!("agent {other} is beyond what this agent may act on"))
+                .hint("ask your user, who may widen `scope` in config.json")),
         }
     }
 

@@ -221,8 +221,20 @@ impl Launcher {
             keep: self.keep.clone(),
             limits: crate::shim::Limits::default(),
         };
-        link::spawn(&helper, &launching).await?;
-        attach(&socket, 0, run_dir).await.map_err(|error| format!("its shim does not answer: {error}"))
+        let ready = link::spawn(&helper, &launching).await?;
+        match attach(&socket, 0, run_dir).await {
+            Ok(running) => Ok(running),
+            Err(error) => {
+                // It must not live on beside the next run. It ends its agent first, and whoever comes later reads so.
+                if let Some(shim) =
+                    tree::pid_of(ready.shim_pid).filter(|_| !tree::is_gone(ready.shim_pid, ready.shim_start_time))
+                {
+                    let _ = rustix::process::kill_process(shim, rustix::process::Signal::TERM);
+                }
+                link::reap(ready.shim_pid).await;
+                Err(format!("its shim does not answer: {error}"))
+            }
+        }
     }
 
     fn socket(&self, id: &AgentId, run: i64) -> io::Result<PathBuf> {

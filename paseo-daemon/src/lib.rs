@@ -48,7 +48,7 @@ use paseo_sdk::model::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::config::{Config, Flags};
+use crate::config::{Config, Flags, Scope};
 use crate::home::Home;
 use crate::lock::Lock;
 use crate::server::{Doors, Server};
@@ -88,6 +88,7 @@ pub(crate) struct Core {
     watchers: Arc<live::Watchers>,
     launcher: Arc<launch::Launcher>,
     worktrees: Worktrees,
+    scope: Scope,
     started_at: Timestamp,
     listen: OnceLock<Vec<String>>,
     warnings: Mutex<Vec<String>>,
@@ -141,6 +142,7 @@ impl Daemon {
             agents: registry,
             watchers,
             launcher,
+            scope: config.scope,
             started_at: owner::now(),
             listen: OnceLock::new(),
             warnings: Mutex::new(warnings),

@@ -181,7 +181,7 @@ impl Owner {
     }
 
     async fn restore(&mut self) {
-        let applied = self.machine.applied();
+        let first = self.machine.first_unread_run();
         let runs = match self.launcher.runs(&self.files.runs()) {
             Ok(runs) => runs,
             Err(error) => {
@@ -189,7 +189,7 @@ impl Owner {
                 Vec::new()
             }
         };
-        for run in runs.into_iter().filter(|run| *run >= applied.run) {
+        for run in runs.into_iter().filter(|run| *run >= first) {
             self.restore_run(run).await;
         }
         self.tell(Input::Restored).await;

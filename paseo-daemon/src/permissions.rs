@@ -27,7 +27,7 @@ impl Handle<RespondToPermission> for Core {
         self.calling(&caller)?;
         let RespondToPermission { agent_id, request_id, behavior, option_id, message, updated_input, interrupt } =
             request;
-        let owned = self.agents.find(&agent_id)?;
+        let owned = self.acted_on(&caller, &agent_id).await?;
         if let Principal::Agent(id) = &caller.who
             && (*id == owned.live.id || self.descends(id, &owned.live.id))
         {

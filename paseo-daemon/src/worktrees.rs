@@ -114,6 +114,14 @@ impl Worktrees {
         blocking(move || Ok(list::places(&home, directory))).await
     }
 
+    /// Returns whether two directories are in the same repository, in whichever of its worktrees.
+    pub async fn same_repository(&self, one: &Path, other: &Path) -> bool {
+        let (home, one, other) = (self.shared.home.clone(), one.to_owned(), other.to_owned());
+        let repository = move |directory: &Path| Some(Site::find(&home, directory).ok()?.1.common_dir);
+        let compare = move || repository(&one).is_some_and(|found| Some(found) == repository(&other));
+        blocking(move || Ok(compare())).await.unwrap_or(false)
+    }
+
     /// Takes back a worktree that `create` has just made, with its branch.
     ///
     /// # Errors

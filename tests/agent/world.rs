@@ -96,9 +96,9 @@ impl World {
         let agent = Agent::restore(self.kind.traits(), memory, lines);
         let written = self.disk.log.iter().rev().find_map(|entry| entry.origin);
         let timeline = Timeline::new(self.disk.log.last().map_or(0, |entry| entry.seq), written);
-        let applied = agent.applied();
+        let first = agent.first_unread_run();
         self.daemon = Some(Daemon { agent, timeline, process: None, launching: None });
-        let runs: Vec<_> = self.runs.range(applied.run..).map(|(run, _)| *run).collect();
+        let runs: Vec<_> = self.runs.range(first..).map(|(run, _)| *run).collect();
         for run in runs {
             self.restore_run(run)?;
         }

@@ -289,6 +289,38 @@ async fn an_agents_call_can_give_no_more_than_the_agent_has() {
     lab.end(&client).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_acts_on_what_its_scope_allows_and_on_nothing_freer_than_itself() {
+    let lab = Lab::new();
+    let daemon = lab.daemon().await;
+    let client = daemon.client();
+    let git = "git init -q -b main && git -c user.name=t -c user.email=t@t commit -q --allow-empty -m first";
+    let same = client.create_agent(lab.script(git)).await.expect("a repository").agent_id;
+    let away = tempfile::TempDir::with_prefix("paseo-away-").expect("a directory");
+    let beyond = lab.script("true").cwd(away.path().display().to_string());
+    let beyond = client.create_agent(beyond).await.expect("it runs").agent_id;
+    let timid = client.create_agent(lab.asking("true").in_background()).await.expect("it starts").agent_id;
+    let secret = std::fs::read_to_string(lab.home().join("secret")).expect("a secret");
+    let tokens = paseo_daemon::token::Tokens::new("", secret.trim());
+    let rename = |agent: &paseo_sdk::model::AgentId| paseo_sdk::catalogue::UpdateAgent {
+        agent_id: agent.into(),
+        title: Some("renamed".into()),
+        labels: std::collections::BTreeMap::new(),
+    };
+
+    let free = lab.client().token(tokens.agent_token(&same));
+    let refused = free.update_agent(rename(&beyond)).await.expect_err("another repository");
+    assert_eq!(refused.code, Code::Forbidden);
+    assert!(refused.message.contains("beyond"), "{refused}");
+    free.update_agent(rename(&timid)).await.expect("the same repository");
+
+    let inside = lab.client().token(tokens.agent_token(&timid));
+    let refused = inside.send_agent_prompt(SendAgentPrompt::new(&same, "touch escaped")).await.expect_err("freer");
+    assert_eq!(refused.code, Code::Forbidden);
+    assert!(!lab.work().join("escaped").exists());
+    lab.end(&client).await;
+}
+
 #[test]
 fn a_disk_that_is_full_is_said_and_nothing_is_lost() {
     // A small file system of our own, in a mount namespace of our own; where that is not allowed the test says so.

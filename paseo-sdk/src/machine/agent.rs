@@ -283,10 +283,10 @@ impl Agent {
         &self.about
     }
 
-    /// Returns the newest record that is part of the saved memory: reading goes on after it.
+    /// Returns the first run whose journal says something that the saved memory does not hold.
     #[must_use]
-    pub fn applied(&self) -> Position {
-        self.checkpoint.applied
+    pub fn first_unread_run(&self) -> i64 {
+        self.checkpoint.applied.run + i64::from(self.checkpoint.over)
     }
 
     /// Returns whether nothing goes on: no turn, no question, nothing told that is not taken.

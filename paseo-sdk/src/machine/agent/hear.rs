@@ -35,6 +35,7 @@ impl Agent {
             self.exited(&mut scene, exit);
         }
         self.progress.applied = position;
+        self.progress.over = self.process == Process::Gone;
         self.progress.updated_at = self.progress.updated_at.max(heard.at);
         if self.restoring {
             self.remember_unheard(position);

@@ -94,6 +94,8 @@ pub struct Progress {
     pub run: i64,
     /// The newest record that is part of this.
     pub applied: Position,
+    /// Whether that record is the last one of its run.
+    pub over: bool,
     /// What the provider needs to go on with its session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resume: Option<String>,
