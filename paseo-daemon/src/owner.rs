@@ -200,11 +200,17 @@ impl Owner {
     /// Reads the journal of one run, and attaches to its process if it still runs.
     async fn restore_run(&mut self, run: i64) {
         let directory = self.files.runs().join(run.to_string());
-        let recovered = match self.launcher.recover(&self.live.id, run, &directory).await {
-            Ok(recovered) => recovered,
-            Err(error) => {
-                tracing::warn!(agent = %self.live.id, run, %error, "a journal cannot be read");
-                return;
+        let recovered = loop {
+            match self.launcher.recover(&self.live.id, run, &directory).await {
+                Ok(recovered) => break recovered,
+                // Its process may work on what it was told: starting another one beside it would do that twice.
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    tracing::warn!(agent = %self.live.id, run, %error, "a shim cannot be found again; trying on");
+                }
+                Err(error) => {
+                    tracing::error!(agent = %self.live.id, run, %error, "a journal cannot be read");
+                    return;
+                }
             }
         };
         self.begin(run, None);

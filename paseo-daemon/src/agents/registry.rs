@@ -117,13 +117,19 @@ impl Registry {
         self.agents.write().unwrap_or_else(PoisonError::into_inner).remove(id)
     }
 
-    /// Returns when every agent that was taken up has read its journals and found its process.
+    /// Returns when every agent that was taken up has read its journals and found its process, or when one takes so long
+    /// that the others shall not wait for it.
     pub(crate) async fn ready(&self) {
-        for owned in self.all() {
-            let (done, read) = oneshot::channel();
-            if owned.orders.send(Order::Ready(done)).await.is_ok() {
-                let _ = read.await;
+        let all = async {
+            for owned in self.all() {
+                let (done, read) = oneshot::channel();
+                if owned.orders.send(Order::Ready(done)).await.is_ok() {
+                    let _ = read.await;
+                }
             }
+        };
+        if tokio::time::timeout(READY, all).await.is_err() {
+            tracing::warn!("some agents are still being taken up");
         }
     }
 
@@ -266,3 +272,6 @@ fn end_of_timeline(path: &Path) -> io::Result<(i64, Option<paseo_sdk::item::Orig
 
 /// How many orders may wait for the owner of one agent; whoever gives one more waits.
 const ORDERS: usize = 32;
+
+/// How long the doors stay closed at most while agents are taken up.
+const READY: std::time::Duration = std::time::Duration::from_secs(10);
