@@ -1,5 +1,7 @@
 //! One task owns one agent: it tells the machine what happened, and does what the machine asks for.
 
+mod inbox;
+
 use std::collections::BTreeMap;
 use std::future::pending;
 use std::io;
@@ -15,8 +17,10 @@ use paseo_sdk::model::Timestamp;
 use paseo_sdk::provider::{Event, Record, Session, Step, Tell, TellId, What};
 use serde_json::json;
 use tokio::runtime::RuntimeFlavor;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
+use self::inbox::persist;
+pub(crate) use self::inbox::{Inbox, Order};
 use crate::launch::{Launcher, Running};
 use crate::live::Live;
 use crate::shim::link::News;
@@ -30,36 +34,6 @@ pub(crate) fn now() -> Timestamp {
 
 /// How much journal is carried over to the next segment, in bytes, at a quiet moment.
 const CARRY_BEYOND: u64 = 8 * 1024 * 1024;
-
-/// What the owner of an agent is asked to do.
-pub(crate) enum Order {
-    /// Tell the machine this, and answer when what follows from it is done.
-    Tell(Input, oneshot::Sender<Result<(), ApiError>>),
-    /// Answer once the journals of earlier lives are read.
-    Ready(oneshot::Sender<()>),
-    /// End for good when the agent is archived and its process has ended; answer whether it is so.
-    Retire(oneshot::Sender<bool>),
-}
-
-/// The orders that wait for the owner of an agent.
-pub(crate) struct Inbox {
-    orders: mpsc::Receiver<Order>,
-    /// One that came while something else could not be written, and could be by then.
-    postponed: Option<Order>,
-}
-
-impl Inbox {
-    pub(crate) fn new(orders: mpsc::Receiver<Order>) -> Inbox {
-        Inbox { orders, postponed: None }
-    }
-
-    async fn next(&mut self) -> Option<Order> {
-        match self.postponed.take() {
-            Some(order) => Some(order),
-            None => self.orders.recv().await,
-        }
-    }
-}
 
 /// The files of one agent.
 pub(crate) struct Files {
@@ -529,54 +503,8 @@ async fn sleep_until(deadline: Option<Timestamp>) {
     }
 }
 
-/// Writes until it is written. Whoever waits for it is told after the first failure that it is not, but will be; whoever
-/// comes meanwhile makes it try at once, and is refused when that fails too.
-async fn persist(
-    live: &Live,
-    inbox: &mut Inbox,
-    what: &str,
-    mut write: impl FnMut() -> io::Result<()>,
-    waiting: &mut Option<oneshot::Sender<Result<(), ApiError>>>,
-) {
-    let Err(error) = blocking(&mut write) else { return };
-    tracing::error!(agent = %live.id, %error, "{what} cannot be written; trying again each second");
-    let refusal =
-        |hint: &str| ApiError::new(Code::Unavailable, format!("{what} cannot be written: {error}")).hint(hint);
-    if let Some(done) = waiting.take() {
-        let hint = "make room on the disk and ask again with the same id; it is carried out once";
-        let _ = done.send(Err(refusal(hint)));
-    }
-    loop {
-        let order = match tokio::time::timeout(RETRY, inbox.next()).await {
-            Ok(None) => return,
-            Ok(order) => order,
-            Err(_) => None,
-        };
-        if blocking(&mut write).is_ok() {
-            tracing::info!(agent = %live.id, "{what} is written after all");
-            inbox.postponed = order;
-            return;
-        }
-        match order {
-            Some(Order::Tell(_, done)) => {
-                let _ = done.send(Err(refusal("make room on the disk and ask again; nothing was changed")));
-            }
-            Some(Order::Ready(done)) => {
-                let _ = done.send(());
-            }
-            Some(Order::Retire(done)) => {
-                let _ = done.send(false);
-            }
-            None => {}
-        }
-    }
-}
-
 /// How long until a shim that lives and did not answer is looked for again, in milliseconds.
 const RELINK: i64 = 5_000;
-
-/// How long until something that could not be written is tried again.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// Lets other tasks go on elsewhere while the disk works, where there is an elsewhere.
 pub(crate) fn blocking<T>(work: impl FnOnce() -> T) -> T {
