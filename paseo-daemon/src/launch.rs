@@ -231,7 +231,8 @@ impl Launcher {
                 {
                     let _ = rustix::process::kill_process(shim, rustix::process::Signal::TERM);
                 }
-                link::reap(ready.shim_pid).await;
+                // One that is stuck must not keep the agent starting for ever.
+                let _ = tokio::time::timeout(FAREWELL, link::reap(ready.shim_pid)).await;
                 Err(format!("its shim does not answer: {error}"))
             }
         }
@@ -280,6 +281,9 @@ impl Launcher {
 /// How often a shim that lives and does not answer is tried, and how long between.
 const ATTEMPTS: usize = 100;
 const PATIENCE: Duration = Duration::from_millis(100);
+
+/// How long a shim that does not answer may take to end.
+const FAREWELL: Duration = Duration::from_secs(10);
 
 async fn attach(socket: &Path, after: i64, directory: PathBuf) -> io::Result<Running> {
     let (words, mut heard) = link::attach(socket, after).await?;
