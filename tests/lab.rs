@@ -38,7 +38,9 @@ impl Lab {
     }
 
     pub(crate) fn config(&self) -> Config {
-        Config { helper: Some(PASEO.into()), listen: None, ..Config::at(self.home()) }
+        // Whoever runs the tests may have any shell, or none; their scripts are for this one.
+        let env = [("SHELL".to_owned(), "/bin/sh".to_owned())].into();
+        Config { helper: Some(PASEO.into()), listen: None, env, ..Config::at(self.home()) }
     }
 
     /// Starts a daemon in this process.
@@ -57,6 +59,7 @@ impl Lab {
             .args(["daemon", "run"])
             .env("PASEO_HOME", self.home())
             .env("PASEO_LISTEN", "127.0.0.1:0")
+            .env("SHELL", "/bin/sh")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

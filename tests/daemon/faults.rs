@@ -200,9 +200,8 @@ async fn twenty_agents_that_flood_do_not_starve_each_other() {
     let client = daemon.client();
     let mut agents = Vec::new();
     for number in 0..20 {
-        let script = format!(
-            "until test -e go; do read -t 0.05 <> <(:); done; yes flood | head -c 1000000; echo; echo end {number}"
-        );
+        let script =
+            format!("until test -e go; do sleep 0.03; done; yes flood | head -c 1000000; echo; echo end {number}");
         agents.push(client.create_agent(lab.script(&script).in_background()).await.expect("it starts").agent_id);
     }
     let mut endless = lab.script("exec yes");
@@ -351,6 +350,7 @@ fn a_disk_that_is_full_is_said_and_nothing_is_lost() {
         .env("PASEO_HOME", lab.home())
         .env("PASEO_LISTEN", "127.0.0.1:0")
         .env("PASEO", PASEO)
+        .env("SHELL", "/bin/sh")
         .current_dir(lab.work())
         .output();
     let run = match run {

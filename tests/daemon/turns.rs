@@ -89,7 +89,7 @@ async fn prompts_wait_for_the_turn_that_runs() {
     let daemon = lab.daemon().await;
     let client = daemon.client();
     let first = client
-        .create_agent(lab.script("echo first; until test -e go; do read -t 0.05 <> <(:); done").in_background())
+        .create_agent(lab.script("echo first; until test -e go; do sleep 0.03; done").in_background())
         .await
         .expect("it starts");
     let agent = &first.agent_id;

@@ -37,7 +37,7 @@ async fn a_watcher_sees_text_as_it_comes_and_then_the_whole() {
     let lab = Lab::new();
     let daemon = lab.daemon().await;
     let client = daemon.client();
-    let script = "for i in 1 2 3 4 5; do echo line $i; read -t 0.03 <> <(:); done; true";
+    let script = "for i in 1 2 3 4 5; do echo line $i; sleep 0.03; done; true";
     let agent = client.create_agent(lab.script(script).in_background()).await.expect("it starts").agent_id;
     let mut watch = client.watch(follow(&agent, 0));
     let (mut text, mut entries) = (String::new(), Vec::new());
@@ -48,7 +48,10 @@ async fn a_watcher_sees_text_as_it_comes_and_then_the_whole() {
                 text.push_str(&delta.text);
             }
             Event::AgentEntry { entry, .. } => entries.push(*entry),
-            Event::AgentChanged(agent) if agent.status == Status::Idle && agent.last_turn.is_some() => break,
+            Event::AgentChanged(agent) if agent.last_turn.is_some() => {
+                assert_eq!(agent.status, Status::Idle);
+                break;
+            }
             Event::AgentChanged(_) | Event::AgentRemoved { .. } => {}
         }
     }
