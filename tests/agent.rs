@@ -468,7 +468,7 @@ fn what_was_told_and_not_taken_is_not_told_again_after_a_restart() {
 fn a_title_and_labels_are_saved_at_once_and_an_empty_label_goes() {
     let mut world = running();
     let label = |value: &str| BTreeMap::from([("team".to_owned(), value.to_owned())]);
-    let update = |title: Option<&str>, labels| Input::Update { title: title.map(str::to_owned), labels };
+    let update = |title: Option<&str>, labels| Input::Update { title: title.map(str::to_owned), labels, model: None };
     assert_eq!(tell(&mut world, update(Some("new"), label("blue"))), Ok(()));
     world.die();
     world.start().expect("nothing kills it");

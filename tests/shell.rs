@@ -5,7 +5,7 @@ use std::path::Path;
 
 use paseo_sdk::item::{Content, Entry, ToolCall};
 use paseo_sdk::machine::Machine;
-use paseo_sdk::machine::agent::{About, Agent, Fact, Heard, Input, Memory, Output, Progress};
+use paseo_sdk::machine::agent::{About, Agent, Changes, Fact, Heard, Input, Memory, Output, Progress};
 use paseo_sdk::machine::outbox;
 use paseo_sdk::machine::timeline::{self, Timeline};
 use paseo_sdk::model::{Behavior, Decision, Mode, Prompt, RequestId, Timestamp};
@@ -80,7 +80,7 @@ fn accepted(records: &[Record]) -> Vec<outbox::Line> {
     });
     told.map(|(at, id, line)| {
         let tell = match serde_json::from_str(line).expect("the bridge is told its words") {
-            Word::Run { script, .. } => Tell::Prompt(Prompt { text: script, images: Vec::new() }),
+            Word::Run { script, .. } => Tell::Prompt(Prompt { text: script, ..Prompt::default() }),
             Word::Answer { id, allow, message, .. } => Tell::Answer {
                 request_id: RequestId(id.0),
                 decision: Decision {
@@ -93,7 +93,7 @@ fn accepted(records: &[Record]) -> Vec<outbox::Line> {
             },
             Word::Interrupt {} => Tell::Interrupt {},
         };
-        outbox::Line::Accepted { id: id.clone(), at, first: false, tell }
+        outbox::Line::Accepted { id: id.clone(), at, first: false, steer: false, tell }
     })
     .collect()
 }
@@ -109,7 +109,7 @@ fn an_edited_script_is_shown_as_it_runs() {
         interrupt: false,
     };
     let answer = Tell::Answer { request_id: RequestId::from("prompt.p1"), decision };
-    let prompt = Tell::Prompt(Prompt { text: "echo one".to_owned(), images: Vec::new() });
+    let prompt = Tell::Prompt(Prompt { text: "echo one".to_owned(), ..Prompt::default() });
     let mut steps = Vec::new();
     for (id, tell) in [("prompt.p1", prompt), ("answer.1.prompt.p1", answer)] {
         let id = TellId(id.to_owned());
@@ -215,6 +215,7 @@ fn about() -> About {
         provider: "shell".to_owned(),
         model: None,
         mode: Mode::Default,
+        changes: Changes::default(),
         thinking: None,
         system_prompt: None,
         cwd: "/".to_owned(),

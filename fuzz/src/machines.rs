@@ -45,7 +45,12 @@ fn turn(mut bytes: Bytes<'_>) -> Result<(), Broken> {
 fn outbox(mut bytes: Bytes<'_>) -> Result<(), Broken> {
     let outbox = Outbox::restore(bytes.some(6, agent::outbox_line));
     let script = bytes.script(|bytes| match bytes.below(12) {
-        0..=3 => outbox::Input::Accept { id: agent::tell_id(bytes), tell: agent::tell(bytes), first: bytes.flag() },
+        0..=3 => outbox::Input::Accept {
+            id: agent::tell_id(bytes),
+            tell: agent::tell(bytes),
+            first: bytes.flag(),
+            steer: bytes.flag(),
+        },
         4 => outbox::Input::Attached,
         5 | 6 => outbox::Input::Room,
         7 => outbox::Input::Told(agent::tell_id(bytes)),

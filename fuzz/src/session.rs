@@ -26,6 +26,8 @@ fn read(provider: &dyn Provider, mut bytes: Bytes<'_>) {
         thinking: None,
         system_prompt: None,
         trusted: false,
+        mcp_config: None,
+        rules: vec!["Bash(ls)".to_owned()],
     };
     let (mut one, mut other) = (provider.session(&spec), provider.session(&spec));
     // Nothing that is said is longer than what was told at some time, and a bounded output beside it.
@@ -124,8 +126,15 @@ fn tell_id(bytes: &mut Bytes<'_>) -> TellId {
 }
 
 fn tell(bytes: &mut Bytes<'_>) -> Tell {
-    match bytes.below(3) {
-        0 => Tell::Prompt(Prompt { text: bytes.word(), images: Vec::new() }),
+    match bytes.below(5) {
+        3 => Tell::Mode(bytes.pick(&[Mode::Plan, Mode::FullAccess])),
+        4 => Tell::Model(bytes.word()),
+        0 => Tell::Prompt(Prompt {
+            text: bytes.word(),
+            images: Vec::new(),
+            raw: bytes.flag(),
+            note: bytes.maybe(Bytes::word),
+        }),
         1 => Tell::Answer {
             request_id: RequestId::from("prompt.p1"),
             decision: Decision {

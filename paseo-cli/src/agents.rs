@@ -2,9 +2,9 @@
 
 use paseo_sdk::catalogue::{
     ArchiveAgent, CancelAgent, DeleteAgent, GetAgentStatus, ListAgents, ListPendingPermissions, RespondToPermission,
-    UpdateAgent, WaitForAgent, WaitMode,
+    SetAgentMode, UpdateAgent, WaitForAgent, WaitMode,
 };
-use paseo_sdk::model::{Agent, AgentRef, Behavior, Permission, Status};
+use paseo_sdk::model::{Agent, AgentRef, Behavior, Mode, Permission, Status};
 use paseo_sdk::{ApiError, Code};
 
 use crate::command::{Answer, Delete, Ls, PermitCommand, Update, Wait};
@@ -124,10 +124,22 @@ pub(crate) async fn inspect(agent: AgentRef, daemon: &Daemon, screen: &Screen, j
 
 /// `paseo agent update`.
 pub(crate) async fn update(update: Update, daemon: &Daemon, screen: Screen, json: bool) -> Result<Exit, Failure> {
-    let Update { agent, title, labels } = update;
-    let request = UpdateAgent { agent_id: agent, title, labels: labels.into_iter().collect() };
+    let Update { agent, title, labels, model } = update;
+    let request = UpdateAgent { agent_id: agent, title, labels: labels.into_iter().collect(), model };
     let agent = daemon.client().await?.update_agent(request).await?;
     tell(&screen, json, &agent, "updated")
+}
+
+/// `paseo agent mode`.
+pub(crate) async fn mode(
+    agent: AgentRef,
+    mode: Mode,
+    daemon: &Daemon,
+    screen: Screen,
+    json: bool,
+) -> Result<Exit, Failure> {
+    let agent = daemon.client().await?.set_agent_mode(SetAgentMode { agent_id: agent, mode }).await?;
+    tell(&screen, json, &agent, &format!("mode {}:", agent.mode))
 }
 
 /// `paseo permit`.

@@ -120,9 +120,18 @@ pub enum AgentGroup {
     /// What is there at the top too.
     #[command(flatten)]
     Common(AgentCommand),
-    /// Change what people call an agent, or its labels
+    /// Change what people call an agent, its labels, or its model
     #[command(after_help = "Example:\n  paseo agent update 3f2a --title \"login form\" --label sprint=12")]
     Update(Update),
+    /// Change how freely an agent may act: at once where its program can, else from its next turn on
+    #[command(after_help = "Example:\n  paseo agent mode 3f2a auto")]
+    Mode {
+        /// The agent: its id, the beginning of its id, or its title
+        #[arg(value_name = "AGENT", value_parser = agent_ref)]
+        agent: AgentRef,
+        /// plan, default, auto, full-access, or a provider's own as `provider:name`
+        mode: Mode,
+    },
 }
 
 /// A command on one agent.
@@ -171,6 +180,12 @@ pub struct Run {
     /// A variable for the agent's environment, with this shell's value when none is given; may be repeated
     #[arg(long = "env", value_name = "NAME[=VALUE]", value_parser = variable)]
     pub env: Vec<Variable>,
+    /// How much to think, in the provider's own words, such as low or high
+    #[arg(long, value_name = "HOW")]
+    pub thinking: Option<String>,
+    /// Let the agent's program take the task for more than text: `/` for a command, `@path` for a file
+    #[arg(long)]
+    pub raw: bool,
     /// How long to wait at most, such as 90s or 1h; the agent goes on
     #[arg(long, value_name = "DURATION", conflicts_with = "background")]
     pub timeout: Option<Duration>,
@@ -191,8 +206,14 @@ pub struct Send {
     #[arg(short = 'd', long)]
     pub background: bool,
     /// End the turn that runs, in place of waiting for its end
-    #[arg(long)]
+    #[arg(long, conflicts_with = "steer")]
     pub interrupt: bool,
+    /// Say it into the turn that runs, where the provider can
+    #[arg(long)]
+    pub steer: bool,
+    /// Let the agent's program take it for more than text: `/` for a command, `@path` for a file
+    #[arg(long)]
+    pub raw: bool,
     /// A picture that goes with it; may be repeated
     #[arg(long = "image", value_name = "FILE")]
     pub images: Vec<PathBuf>,
@@ -273,11 +294,14 @@ pub struct Update {
     #[arg(value_name = "AGENT", value_parser = agent_ref)]
     pub agent: AgentRef,
     /// A new title
-    #[arg(long, required_unless_present = "labels")]
+    #[arg(long, required_unless_present_any = ["labels", "model"])]
     pub title: Option<String>,
     /// A label to set, or to remove when the value is empty; may be repeated
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     pub labels: Vec<(String, String)>,
+    /// A new model, as `paseo provider models` names them
+    #[arg(long)]
+    pub model: Option<String>,
 }
 
 /// The group `permit`.
@@ -382,6 +406,15 @@ pub enum ProviderCommand {
     /// List the kinds of agents, and which of them are ready
     #[command(visible_alias = "list", after_help = "Example:\n  paseo provider ls")]
     Ls {
+        /// Print names only
+        #[arg(short, long)]
+        quiet: bool,
+    },
+    /// List the models of a provider, as its program names them
+    #[command(after_help = "Example:\n  paseo provider models claude")]
+    Models {
+        /// The provider, such as claude
+        provider: String,
         /// Print names only
         #[arg(short, long)]
         quiet: bool,

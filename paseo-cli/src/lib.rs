@@ -96,6 +96,9 @@ async fn dispatch(command: Command, daemon: &Daemon, screen: Screen, json: bool)
             AgentCommand::Inspect(one) => agents::inspect(one.agent, daemon, &screen, json).await,
         },
         Command::Agent { command: AgentGroup::Update(update) } => agents::update(update, daemon, screen, json).await,
+        Command::Agent { command: AgentGroup::Mode { agent, mode } } => {
+            agents::mode(agent, mode, daemon, screen, json).await
+        }
         Command::Permit { command } => agents::permit(command, daemon, screen, json).await,
         Command::Worktree { command } => worktrees::worktree(command, daemon, screen, json).await,
         Command::Provider { command } => worktrees::provider(command, daemon, &screen, json).await,

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use paseo_sdk::catalogue::{AgentOutcome, DaemonInfo};
 use paseo_sdk::model::{
-    Agent, AgentId, ListedWorktree, Outcome, Permission, ProviderInfo, SetupStatus, Status, Timestamp, TurnEnd, Usage,
-    WaitOutcome,
+    Agent, AgentId, ListedWorktree, Model, Outcome, Permission, ProviderInfo, SetupStatus, Status, Timestamp, TurnEnd,
+    Usage, WaitOutcome,
 };
 
 use crate::table::{Cell, Table, clean};
@@ -232,6 +232,24 @@ pub fn providers(view: &View, providers: &[ProviderInfo]) -> String {
         text.push('\n');
     }
     text
+}
+
+/// Lists the models of a provider.
+#[must_use]
+pub fn models(view: &View, models: &[Model]) -> String {
+    if models.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new(&["MODEL", "NAME", "THINKING", "WHAT"]);
+    for model in models {
+        table.row(vec![
+            Cell::plain(clean(&model.model)),
+            Cell::plain(clean(&model.name)),
+            Cell::plain(model.thinking.iter().map(|level| clean(level)).collect::<Vec<_>>().join(" ")),
+            Cell::plain(model.description.as_deref().map_or_else(String::new, clean)),
+        ]);
+    }
+    table.render(view)
 }
 
 /// Shows the daemon.

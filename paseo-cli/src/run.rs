@@ -45,10 +45,15 @@ pub(crate) async fn send(send: Send, daemon: &Daemon, screen: Screen, json: bool
     let client = daemon.client().await?;
     let agent = client.get_agent_status(GetAgentStatus { agent_id: send.agent }).await?;
     let prompt_id = prompt_id();
-    let when_busy = if send.interrupt { WhenBusy::Interrupt } else { WhenBusy::Queue };
+    let when_busy = match (send.interrupt, send.steer) {
+        (true, _) => WhenBusy::Interrupt,
+        (false, true) => WhenBusy::Steer,
+        (false, false) => WhenBusy::Queue,
+    };
     let request = SendAgentPrompt {
         prompt_id: Some(prompt_id.clone()),
         images,
+        raw: send.raw,
         when_busy,
         ..SendAgentPrompt::new(&agent.agent_id, prompt)
     };
@@ -112,6 +117,8 @@ fn request(run: Run, agent_id: &AgentId, prompt_id: &PromptId) -> Result<CreateA
         mode: run.mode,
         labels: run.labels.into_iter().collect(),
         images: prompt::images(&run.images)?,
+        thinking: run.thinking,
+        raw: run.raw,
         env,
         worktree,
         ..CreateAgent::new(title, run.provider, prompt)

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use paseo_sdk::catalogue::{CreateWorktree, ListProviders, ListWorktrees, WorktreeAction};
+use paseo_sdk::catalogue::{CreateWorktree, ListModels, ListProviders, ListWorktrees, WorktreeAction};
 use paseo_sdk::model::SetupStatus;
 
 use crate::command::{ProviderCommand, WorktreeCommand};
@@ -75,16 +75,30 @@ pub(crate) async fn provider(
     screen: &Screen,
     json: bool,
 ) -> Result<Exit, Failure> {
-    let ProviderCommand::Ls { quiet } = command;
-    let providers = daemon.client().await?.list_providers(ListProviders {}).await?.providers;
-    if json {
-        screen.json(&providers)?;
-    } else if quiet {
-        screen.raw(&providers.iter().map(|provider| format!("{}\n", clean(&provider.name))).collect::<String>())?;
-    } else {
-        screen.raw(&render::providers(&screen.out, &providers))?;
+    let client = daemon.client().await?;
+    match command {
+        ProviderCommand::Ls { quiet } => {
+            let providers = client.list_providers(ListProviders {}).await?.providers;
+            match (json, quiet) {
+                (true, _) => screen.json(&providers)?,
+                (false, true) => screen.raw(&names(providers.iter().map(|provider| provider.name.as_str())))?,
+                (false, false) => screen.raw(&render::providers(&screen.out, &providers))?,
+            }
+        }
+        ProviderCommand::Models { provider, quiet } => {
+            let models = client.list_models(ListModels { provider }).await?.models;
+            match (json, quiet) {
+                (true, _) => screen.json(&models)?,
+                (false, true) => screen.raw(&names(models.iter().map(|model| model.model.as_str())))?,
+                (false, false) => screen.raw(&render::models(&screen.out, &models))?,
+            }
+        }
     }
     Ok(Exit::Done)
+}
+
+fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.map(|name| format!("{}\n", clean(name))).collect()
 }
 
 /// Returns a directory that was named here as the daemon has to know it.

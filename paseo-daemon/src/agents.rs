@@ -13,12 +13,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use paseo_sdk::catalogue::{
-    AgentOutcome, ArchiveAgent, CancelAgent, DeleteAgent, DeletedAgent, SendAgentPrompt, UpdateAgent, WaitUntil,
+    AgentOutcome, ArchiveAgent, CancelAgent, DeleteAgent, DeletedAgent, SendAgentPrompt, SetAgentMode, UpdateAgent,
+    WaitUntil,
 };
 use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::machine::agent::{Input, View, as_it_is};
-use paseo_sdk::model::{Agent, AgentId, AgentRef, Prompt};
+use paseo_sdk::model::{Agent, AgentId, AgentRef, Mode, Prompt};
 use paseo_sdk::operation::{Caller, Handle, Principal};
+use paseo_sdk::provider::{self, Provider};
 
 pub(crate) use self::list::belongs;
 pub(crate) use self::registry::{Owned, Registry, has_left, load};
@@ -36,7 +38,7 @@ impl Handle<SendAgentPrompt> for Core {
             return Err(ApiError::new(Code::Forbidden, message).hint("ask your user to do it"));
         }
         let prompt_id = request.prompt_id.map_or_else(fresh_id, Ok)?;
-        let prompt = Prompt { text: request.prompt, images: request.images };
+        let prompt = Prompt { text: request.prompt, images: request.images, raw: request.raw, note: None };
         owned.tell(Input::Prompt { id: prompt_id.clone(), prompt, when_busy: request.when_busy }).await?;
         Ok(match request.background {
             true => as_it_is(&owned.live.view().agent, Some(&prompt_id)),
@@ -51,7 +53,27 @@ impl Handle<UpdateAgent> for Core {
             check_title(title)?;
         }
         let owned = self.acted_on(&caller, &request.agent_id).await?;
-        owned.tell(Input::Update { title: request.title, labels: request.labels }).await?;
+        if let Some(model) = &request.model {
+            check_model(provider_of(&owned)?, model)?;
+        }
+        owned.tell(Input::Update { title: request.title, labels: request.labels, model: request.model }).await?;
+        Ok(owned.live.view().agent.clone())
+    }
+}
+
+impl Handle<SetAgentMode> for Core {
+    async fn handle(&self, caller: Caller, request: SetAgentMode) -> Result<Agent, ApiError> {
+        let owned = self.acted_on(&caller, &request.agent_id).await?;
+        if let Some(calling) = self.calling(&caller)?
+            && request.mode.rank() > calling.live.view().agent.mode.rank()
+        {
+            let message = format!("mode: an agent may not give the mode `{}`, which it does not have", request.mode);
+            return Err(ApiError::new(Code::Forbidden, message).hint("ask your user to do it"));
+        }
+        let provider = provider_of(&owned)?;
+        check_mode(provider, &request.mode)?;
+        self.launcher.check_mode(provider, &owned.live.id, &request.mode)?;
+        owned.tell(Input::SetMode(request.mode)).await?;
         Ok(owned.live.view().agent.clone())
     }
 }
@@ -94,6 +116,40 @@ impl Handle<DeleteAgent> for Core {
         let removed = blocking(|| fs::remove_file(&files.memory).and_then(|()| fs::remove_dir_all(&files.directory)));
         removed.map_err(|error| internal(format!("some files of agent {agent_id} are still there: {error}")))?;
         Ok(DeletedAgent { agent_id })
+    }
+}
+
+fn provider_of(owned: &Owned) -> Result<&'static dyn Provider, ApiError> {
+    let name = owned.live.view().agent.provider.split('/').next().unwrap_or_default().to_owned();
+    provider::find(&name).ok_or_else(|| internal(format!("provider {name} is not there any more")))
+}
+
+/// Refuses a mode that the provider lacks.
+fn check_mode(provider: &dyn Provider, mode: &Mode) -> Result<(), ApiError> {
+    let (name, traits) = (provider.name(), provider.traits());
+    let has = match mode {
+        Mode::Native { provider, name: own } => provider == name && traits.native_modes.contains(&own.as_str()),
+        mode => traits.modes.contains(mode),
+    };
+    if has {
+        return Ok(());
+    }
+    let native = traits.native_modes.iter().map(|own| format!("{name}:{own}"));
+    let names: Vec<_> = traits.modes.iter().map(Mode::to_string).chain(native).collect();
+    Err(ApiError::new(Code::Unsupported, format!("mode: {name} has no mode `{mode}`"))
+        .hint(format!("it has: {}", names.join(", ")))
+        .details(serde_json::json!({ "field": "mode", "modes": names })))
+}
+
+/// Refuses a model that cannot be one. Which there are, only the provider's own service knows.
+fn check_model(provider: &dyn Provider, model: &str) -> Result<(), ApiError> {
+    if provider.name() == "shell" {
+        return Err(ApiError::new(Code::Unsupported, "model: means nothing to shell").hint("leave it out"));
+    }
+    match !model.is_empty() && model.len() <= 200 && !model.starts_with('-') && !model.contains(char::is_control) {
+        true => Ok(()),
+        false => Err(ApiError::invalid("model", format!("{} is not the name of a model", shown(model)))
+            .hint(format!("`paseo provider models {}` lists them", provider.name()))),
     }
 }
 

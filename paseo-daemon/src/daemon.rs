@@ -1,16 +1,14 @@
-//! What is said about and done to the daemon itself, its providers and its worktrees.
+//! What is said about and done to the daemon itself and its worktrees.
 
 use std::path::Path;
 
 use paseo_sdk::catalogue::{
-    CreateWorktree, DaemonInfo, GetDaemon, ListProviders, ListWorktrees, Providers, ShutdownDaemon, ShuttingDown,
-    Worktrees,
+    CreateWorktree, DaemonInfo, GetDaemon, ListWorktrees, ShutdownDaemon, ShuttingDown, Worktrees,
 };
 use paseo_sdk::error::ApiError;
 use paseo_sdk::machine::agent::Input;
-use paseo_sdk::model::{Agent, ProviderInfo, Status, Worktree};
+use paseo_sdk::model::{Agent, Status, Worktree};
 use paseo_sdk::operation::{Caller, Handle};
-use paseo_sdk::provider;
 
 use crate::agents::{belongs, has_left};
 use crate::{Closing, Core};
@@ -60,24 +58,6 @@ impl Handle<ShutdownDaemon> for Core {
 
 fn works(status: Status) -> bool {
     matches!(status, Status::Starting | Status::Running | Status::Waiting)
-}
-
-impl Handle<ListProviders> for Core {
-    async fn handle(&self, caller: Caller, _: ListProviders) -> Result<Providers, ApiError> {
-        self.calling(&caller)?;
-        let info = |provider: &&'static dyn provider::Provider| {
-            let checked = self.launcher.check(*provider);
-            ProviderInfo {
-                name: provider.name().to_owned(),
-                description: provider.traits().description.to_owned(),
-                available: checked.is_ok(),
-                reason: checked.err().map(|error| error.message),
-                version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-                modes: provider.traits().modes.to_vec(),
-            }
-        };
-        Ok(Providers { providers: provider::all().iter().map(info).collect() })
-    }
 }
 
 impl Handle<CreateWorktree> for Core {

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::machine::agent::About;
-use paseo_sdk::model::AgentId;
-use paseo_sdk::provider::{self, Program, Provider, Record, Session, What};
+use paseo_sdk::model::{AgentId, Mode};
+use paseo_sdk::provider::{self, LaunchSpec, Program, Provider, Record, Surroundings, What};
 use tokio::sync::oneshot;
 
 use crate::owner::Files;
+use crate::probe;
 use crate::shim::link::{self, Heard, News, Words};
 use crate::shim::{Launching, MARKER, journal, place, tree};
 use crate::store;
@@ -147,14 +148,61 @@ pub(crate) fn own_program(name: Option<OsString>) -> io::Result<PathBuf> {
 }
 
 impl Launcher {
-    /// Refuses when an agent of this provider could not be started.
-    pub(crate) fn check(&self, _provider: &dyn Provider) -> Result<(), ApiError> {
-        self.helper.program().map(drop).map_err(|reason| ApiError::new(Code::Unavailable, reason))
+    /// Refuses when an agent could not be started so; `own` are the variables that it brings itself.
+    pub(crate) async fn ready(
+        &self,
+        provider: &dyn Provider,
+        spec: &LaunchSpec,
+        own: &BTreeMap<String, String>,
+    ) -> Result<(), ApiError> {
+        let mut env = self.env.clone();
+        env.extend(own.clone());
+        self.objection(provider, spec, &env)?;
+        self.helper().map_err(|reason| ApiError::new(Code::Unavailable, reason))?;
+        let Some(installed) = provider.traits().program else { return Ok(()) };
+        let program = probe::find(installed.name, &env).ok_or_else(|| probe::missing(provider.name(), &installed))?;
+        if probe::logged_in(provider, &program, &env).await == Some(false) {
+            let message = format!("{} is not logged in", provider.name());
+            return Err(ApiError::new(Code::Unavailable, message).hint(installed.login));
+        }
+        Ok(())
     }
 
-    /// Begins to read a journal of an agent.
-    pub(crate) fn session(&self, about: &About) -> Box<dyn Session> {
-        provider_of(about).session(&about.spec())
+    /// Returns the program that plays the hidden roles.
+    pub(crate) fn helper(&self) -> Result<PathBuf, String> {
+        self.helper.program()
+    }
+
+    /// Refuses a mode in which an agent that is there could not be started again.
+    pub(crate) fn check_mode(&self, provider: &dyn Provider, id: &AgentId, mode: &Mode) -> Result<(), ApiError> {
+        let mut env = self.env.clone();
+        let own: Option<BTreeMap<String, String>> = store::read(&Files::of(&self.agents, id.as_str()).env())
+            .map_err(|error| ApiError::new(Code::Unavailable, format!("its environment cannot be read: {error}")))?;
+        env.extend(own.unwrap_or_default());
+        let spec = LaunchSpec {
+            agent_id: id.clone(),
+            cwd: String::new(),
+            model: None,
+            mode: mode.clone(),
+            thinking: None,
+            system_prompt: None,
+            trusted: true,
+            mcp_config: None,
+            rules: Vec::new(),
+        };
+        self.objection(provider, &spec, &env)
+    }
+
+    fn objection(
+        &self,
+        provider: &dyn Provider,
+        spec: &LaunchSpec,
+        env: &BTreeMap<String, String>,
+    ) -> Result<(), ApiError> {
+        let surroundings = Surroundings { root: rustix::process::geteuid().is_root(), env };
+        provider
+            .check(spec, &surroundings)
+            .map_err(|objection| ApiError::invalid(objection.field, objection.message).hint(objection.hint))
     }
 
     /// Returns the numbers of an agent's runs, the oldest first.
@@ -176,30 +224,38 @@ impl Launcher {
     /// directory when the daemon starts again.
     pub(crate) fn launch(
         self: Arc<Self>,
-        about: About,
+        provider: &'static dyn Provider,
+        spec: LaunchSpec,
         run: i64,
         resume: Option<String>,
     ) -> oneshot::Receiver<Result<Running, String>> {
         let (done, result) = oneshot::channel();
         tokio::spawn(async move {
-            let _ = done.send(self.start(&about, run, resume.as_deref()).await);
+            let _ = done.send(self.start(provider, spec, run, resume.as_deref()).await);
         });
         result
     }
 
-    async fn start(&self, about: &About, run: i64, resume: Option<&str>) -> Result<Running, String> {
-        let helper = self.helper.program()?;
-        let launch = provider_of(about).launch(&about.spec(), resume);
-        let files = Files::of(&self.agents, about.agent_id.as_str());
+    async fn start(
+        &self,
+        provider: &dyn Provider,
+        mut spec: LaunchSpec,
+        run: i64,
+        resume: Option<&str>,
+    ) -> Result<Running, String> {
+        let helper = self.helper()?;
+        let files = Files::of(&self.agents, spec.agent_id.as_str());
+        spec.mcp_config = Some(files.mcp_config()).filter(|file| file.exists()).map(|file| file.display().to_string());
+        let launch = provider.launch(&spec, resume);
         let run_dir = files.runs().join(run.to_string());
-        let socket = self.socket(&about.agent_id, run).map_err(|error| format!("no place for a socket: {error}"))?;
+        let socket = self.socket(&spec.agent_id, run).map_err(|error| format!("no place for a socket: {error}"))?;
         let own: Option<BTreeMap<String, String>> =
             store::read(&files.env()).map_err(|error| format!("{}: {error}", files.env().display()))?;
         let mut env = self.env.clone();
         env.extend(own.unwrap_or_default());
         env.extend(launch.env);
-        env.insert("PASEO_AGENT_ID".to_owned(), about.agent_id.to_string());
-        env.insert("PASEO_AGENT_TOKEN".to_owned(), self.tokens.agent_token(&about.agent_id));
+        env.insert("PASEO_AGENT_ID".to_owned(), spec.agent_id.to_string());
+        env.insert("PASEO_AGENT_TOKEN".to_owned(), self.tokens.agent_token(&spec.agent_id));
         env.insert("PASEO_HOME".to_owned(), self.home.display().to_string());
         if launch.program == Program::Helper {
             // For the bridge alone: it keeps them from what it runs.
@@ -207,15 +263,15 @@ impl Launcher {
             env.insert("PASEO_KEEP".to_owned(), self.keep.join(":"));
         }
         let launching = Launching {
-            agent_id: about.agent_id.to_string(),
-            marker: place::marker(&self.home, about.agent_id.as_str(), run),
+            agent_id: spec.agent_id.to_string(),
+            marker: place::marker(&self.home, spec.agent_id.as_str(), run),
             program: match launch.program {
                 Program::Helper => helper.display().to_string(),
                 Program::Named(name) => name,
             },
             args: launch.args,
             env: env.into_iter().collect(),
-            cwd: about.cwd.clone().into(),
+            cwd: spec.cwd.into(),
             run_dir: run_dir.clone(),
             socket: socket.clone(),
             keep: self.keep.clone(),
@@ -318,6 +374,7 @@ fn ended(records: &[Record]) -> bool {
     records.last().is_some_and(|record| matches!(record.what, What::Exited(_)))
 }
 
-fn provider_of(about: &About) -> &'static dyn Provider {
+/// Returns the provider of an agent that was taken up.
+pub(crate) fn provider_of(about: &About) -> &'static dyn Provider {
     provider::find(about.provider_name()).expect("an agent is taken up only when its provider is there")
 }

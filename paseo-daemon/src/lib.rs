@@ -32,6 +32,8 @@ mod launch;
 mod live;
 mod owner;
 mod permissions;
+mod probe;
+mod providers;
 
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Write as _};

@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 
 use self::inbox::persist;
 pub(crate) use self::inbox::{Inbox, Order};
-use crate::launch::{Launcher, Running};
+use crate::launch::{self, Launcher, Running};
 use crate::live::Live;
 use crate::shim::link::News;
 use crate::store::{self, Log};
@@ -56,6 +56,11 @@ impl Files {
 
     pub(crate) fn env(&self) -> PathBuf {
         self.directory.join("env")
+    }
+
+    /// MCP servers for it, as its program reads them.
+    pub(crate) fn mcp_config(&self) -> PathBuf {
+        self.directory.join("mcp.json")
     }
 
     pub(crate) fn runs(&self) -> PathBuf {
@@ -214,7 +219,7 @@ impl Owner {
     }
 
     fn begin(&mut self, run: i64, running: Option<Running>) {
-        let session = self.launcher.session(self.machine.about());
+        let session = launch::provider_of(self.machine.about()).session(&self.machine.spec(run));
         let known = running.as_ref().map_or(0, |running| running.known);
         let due = BTreeMap::new();
         self.process = Some(Process { run, session, due, running, known, attached: false, last: 0, relink: None });
@@ -282,10 +287,12 @@ impl Owner {
         }
         process.last = record.seq;
         let mut events = Vec::new();
-        for (number, step) in process.session.read(record).into_iter().enumerate() {
+        let mut sayings = 0..;
+        for step in process.session.read(record) {
             match step {
                 Step::Event(event) => events.push(event),
                 Step::Say(line) => {
+                    let number = sayings.next().unwrap_or(0);
                     let id = TellId(format!("r{}.{number}", record.seq));
                     match &process.running {
                         Some(running) if process.attached => linked(running.words.write(id, line).await),
@@ -370,7 +377,8 @@ impl Owner {
                     self.write(now(), timeline::Input::Wrote { item_id, text }, waiting).await;
                 }
                 Output::Launch { run, resume } => {
-                    let launch = self.launcher.clone().launch(self.machine.about().clone(), run, resume);
+                    let provider = launch::provider_of(self.machine.about());
+                    let launch = self.launcher.clone().launch(provider, self.machine.spec(run), run, resume);
                     self.launching = Some((run, launch));
                 }
                 Output::Tell(id, tell) => self.say(id, tell).await,

@@ -81,12 +81,14 @@ catalogue! {
     Read    get_agent_activity:         GetAgentActivity        -> Activity;
     Read    watch_agents:               WatchAgents             -> Watching;
     Write   update_agent:               UpdateAgent             -> Agent;
+    Write   set_agent_mode:             SetAgentMode            -> Agent;
     Write   cancel_agent:               CancelAgent             -> Agent;
     Write   archive_agent:              ArchiveAgent            -> Agent;
     Destroy delete_agent:               DeleteAgent             -> DeletedAgent;
     Read    list_pending_permissions:   ListPendingPermissions  -> Permissions;
     Write   respond_to_permission:      RespondToPermission     -> Agent;
     Read    list_providers:             ListProviders           -> Providers;
+    Read    list_models:                ListModels              -> Models;
     Read    get_daemon:                 GetDaemon               -> DaemonInfo;
     Destroy shutdown_daemon:            ShutdownDaemon          -> ShuttingDown;
 }

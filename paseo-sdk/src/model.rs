@@ -276,6 +276,12 @@ pub struct Prompt {
     /// Pictures, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<Image>,
+    /// Whether the program may take its text for more than text: a command, or a file to read.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub raw: bool,
+    /// What paseo adds about what happened in between; no caller gives it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// A picture in a prompt.
@@ -436,8 +442,28 @@ pub struct ProviderInfo {
     /// The installed version of its program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// Whether its program is logged in; none where there is nothing to log in to, or it cannot be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logged_in: Option<bool>,
     /// The modes it has, the least free first.
     pub modes: Vec<Mode>,
+}
+
+/// A model of a provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Model {
+    /// What to give as `model`, or after the slash of `provider`.
+    pub model: String,
+    /// What people call it.
+    pub name: String,
+    /// One line about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// How much it can be told to think, in the provider's words, the least first; none when that cannot be chosen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub thinking: Vec<String>,
 }
 
 /// A piece of an item's text that is still being written.

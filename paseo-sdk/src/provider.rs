@@ -2,13 +2,19 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod claude;
 pub mod shell;
+
+mod output;
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::item::Item;
 use crate::model::{
-    AgentId, Decision, ItemId, Mode, Outcome, PermissionKind, PermissionOption, Prompt, RequestId, Timestamp, Usage,
+    AgentId, Decision, ItemId, Mode, Model, Outcome, PermissionKind, PermissionOption, Prompt, RequestId, Timestamp,
+    Usage,
 };
 
 /// A kind of agent program.
@@ -22,8 +28,54 @@ pub trait Provider: Send + Sync {
     /// Says how to start its program; `resume` is what an earlier session gave as `Event::Resumable`.
     fn launch(&self, spec: &LaunchSpec, resume: Option<&str>) -> Launch;
 
-    /// Begins to read a journal. `spec` is that of the launch.
+    /// Begins to read a journal. `spec` is that of the launch, but for what may be changed since: a session asks it only
+    /// for what stays.
     fn session(&self, spec: &LaunchSpec) -> Box<dyn Session>;
+
+    /// Says what is wrong with a way to be launched, before anything is made.
+    ///
+    /// # Errors
+    ///
+    /// When its program would refuse, with the field to change.
+    fn check(&self, _spec: &LaunchSpec, _surroundings: &Surroundings<'_>) -> Result<(), Objection> {
+        Ok(())
+    }
+
+    /// Reads what its program says of whoever is logged in, asked with `Installed::login_args`; none when that does not
+    /// tell.
+    fn logged_in(&self, _said: &str) -> Option<bool> {
+        None
+    }
+
+    /// Says how to ask its program for its models: with which arguments, and with which line.
+    fn model_question(&self) -> Option<(Vec<String>, String)> {
+        None
+    }
+
+    /// Reads the models from a line that the program says; none when it is about something else.
+    fn models(&self, _said: &str) -> Option<Vec<Model>> {
+        None
+    }
+}
+
+/// What is known of the place where a program would be launched.
+#[derive(Clone, Copy, Debug)]
+pub struct Surroundings<'a> {
+    /// Whether it would run as root.
+    pub root: bool,
+    /// The environment that it would get.
+    pub env: &'a BTreeMap<String, String>,
+}
+
+/// Why a program would refuse to be launched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Objection {
+    /// The field to change.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub message: String,
+    /// What to do.
+    pub hint: String,
 }
 
 /// The meaning of one journal: what it knows, it knows from `read`.
@@ -52,7 +104,7 @@ pub fn find(name: &str) -> Option<&'static dyn Provider> {
 /// Returns every provider, in the order in which people see them.
 #[must_use]
 pub fn all() -> &'static [&'static dyn Provider] {
-    &[&shell::Shell]
+    &[&claude::Claude, &shell::Shell]
 }
 
 /// What a provider is and can do.
@@ -62,6 +114,10 @@ pub struct Traits {
     pub description: &'static str,
     /// Its modes, the least free first.
     pub modes: &'static [Mode],
+    /// Names of modes that only it has, given as `provider:name`.
+    pub native_modes: &'static [&'static str],
+    /// The program that has to be installed; none when paseo brings it.
+    pub program: Option<Installed>,
     /// Whether its sessions can be resumed by a new process.
     pub resumes: bool,
     /// Whether prompts may hold pictures.
@@ -70,6 +126,21 @@ pub struct Traits {
     pub steers: bool,
     /// How long an idle process is kept, in milliseconds; 0 to let it end with its turn.
     pub linger: i64,
+    /// How long its model may say nothing before the turn is stopped, in milliseconds; none for as long as it likes.
+    pub stall: Option<i64>,
+}
+
+/// A program that people install and log in to.
+#[derive(Clone, Copy, Debug)]
+pub struct Installed {
+    /// Its name on the `PATH`.
+    pub name: &'static str,
+    /// What to type to install it.
+    pub install: &'static str,
+    /// What to do to log in.
+    pub login: &'static str,
+    /// Its arguments for saying who is logged in.
+    pub login_args: &'static [&'static str],
 }
 
 /// With what an agent is launched.
@@ -93,6 +164,12 @@ pub struct LaunchSpec {
     pub system_prompt: Option<String>,
     /// Whether the directory's own settings, hooks and servers may run.
     pub trusted: bool,
+    /// A private file with MCP servers for it.
+    #[serde(default)]
+    pub mcp_config: Option<String>,
+    /// What it need not ask for, because somebody has allowed it for good before this launch; in the provider's words.
+    #[serde(default)]
+    pub rules: Vec<String>,
 }
 
 /// How a program is started.
@@ -258,6 +335,10 @@ pub enum Tell {
     },
     /// To stop the turn that runs.
     Interrupt {},
+    /// How freely it may act from now on.
+    Mode(Mode),
+    /// Which model it shall use from now on.
+    Model(String),
 }
 
 /// What a record made a session do or say.
@@ -276,8 +357,15 @@ pub enum Event {
     Resumable(String),
     /// The program has taken a tell; a provider without acknowledgements says so when it was told.
     Delivered(TellId),
+    /// The program knows nothing of the session that it was to resume, and has not taken this prompt: both are given up,
+    /// and a new process without a session is told the prompt.
+    Forgotten(TellId),
     /// A turn began: for this prompt, or by itself.
     TurnStarted(Option<TellId>),
+    /// This prompt was taken into the turn that runs, and ends with it.
+    Joined(TellId),
+    /// This prompt was told and taken back before the program read it.
+    Dropped(TellId),
     /// An item began.
     Opened(Item),
     /// An open item's text grew.
@@ -293,6 +381,16 @@ pub enum Event {
     Asked(Ask),
     /// It no longer asks.
     Withdrawn(RequestId),
+    /// It acts as freely as this from now on.
+    ModeChanged(Mode),
+    /// It need not ask for this again, in the provider's words; launches from now on are given it.
+    Remembered(String),
+    /// Whether it works on something in the background, which ends with its process.
+    Background(bool),
+    /// Whether its model is to say something now: when nothing is heard for long, it has stalled.
+    Expecting(bool),
+    /// The process ended in the middle of this, which its session does not know: the next prompt says so.
+    CutOff(String),
     /// Something worth knowing.
     Notice(String),
     /// Something failed, and the turn may go on.

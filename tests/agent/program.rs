@@ -25,10 +25,13 @@ impl Kind {
             Kind::Talk => &Traits {
                 description: "talks",
                 modes: &[Mode::Default],
+                native_modes: &[],
+                program: None,
                 resumes: true,
                 images: false,
                 steers: false,
                 linger: LINGER,
+                stall: None,
             },
         }
     }
@@ -303,6 +306,9 @@ impl Session for Talk {
             Tell::Prompt(_) => Ok(format!("prompt {id}")),
             Tell::Answer { request_id, .. } => Ok(format!("answer {request_id}")),
             Tell::Interrupt {} => Ok("interrupt".to_owned()),
+            Tell::Mode(Mode::FullAccess) => Err(Unsupported { provider: "talk", what: "change to that" }),
+            Tell::Mode(mode) => Ok(format!("mode {mode}")),
+            Tell::Model(model) => Ok(format!("model {model}")),
         }
     }
 

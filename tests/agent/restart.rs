@@ -92,7 +92,7 @@ impl Life {
                 0 | 1 => self.ask(Input::Cancel),
                 2 => self.ask(Input::Archive),
                 3 => self.ask(Input::Dismiss),
-                _ => self.ask(Input::Update { title: Some(format!("t{how}")), labels: BTreeMap::new() }),
+                _ => self.ask(Input::Update { title: Some(format!("t{how}")), labels: BTreeMap::new(), model: None }),
             },
             5..=10 => match self.world.launching() {
                 true => self.world.launched(how.is_multiple_of(4), Some("no room").filter(|_| how.is_multiple_of(5))),

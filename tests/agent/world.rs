@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use paseo_sdk::item::{Content, Entry, Happening};
 use paseo_sdk::machine::Machine;
-use paseo_sdk::machine::agent::{About, Agent, Fact, Heard, Input, Memory, Output, Progress, Refusal, View};
+use paseo_sdk::machine::agent::{About, Agent, Changes, Fact, Heard, Input, Memory, Output, Progress, Refusal, View};
 use paseo_sdk::machine::outbox;
 use paseo_sdk::machine::timeline::{self, Timeline};
 use paseo_sdk::model::{Mode, Prompt, Timestamp};
@@ -481,7 +481,7 @@ fn tale(entry: &Entry) -> String {
 }
 
 pub(crate) fn prompt(text: &str) -> Prompt {
-    Prompt { text: text.to_owned(), images: Vec::new() }
+    Prompt { text: text.to_owned(), ..Prompt::default() }
 }
 
 pub(crate) fn about(mode: Mode) -> About {
@@ -491,6 +491,7 @@ pub(crate) fn about(mode: Mode) -> About {
         provider: "shell".to_owned(),
         model: None,
         mode,
+        changes: Changes::default(),
         thinking: None,
         system_prompt: None,
         cwd: "/".to_owned(),

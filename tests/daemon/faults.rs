@@ -305,6 +305,7 @@ async fn an_agent_acts_on_what_its_scope_allows_and_on_nothing_freer_than_itself
         agent_id: agent.into(),
         title: Some("renamed".into()),
         labels: std::collections::BTreeMap::new(),
+        model: None,
     };
 
     let free = lab.client().token(tokens.agent_token(&same));

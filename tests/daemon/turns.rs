@@ -294,7 +294,7 @@ async fn agents_are_listed_renamed_archived_brought_back_and_deleted() {
     );
 
     let labels = [("team".to_owned(), "blue".to_owned())].into();
-    let update = UpdateAgent { agent_id: (&one).into(), title: Some("renamed".into()), labels };
+    let update = UpdateAgent { agent_id: (&one).into(), title: Some("renamed".into()), labels, model: None };
     assert_eq!(client.update_agent(update).await.expect("it is changed").title, "renamed");
     let by_title =
         client.get_agent_status(GetAgentStatus { agent_id: "renamed".into() }).await.expect("found by its title");

@@ -111,6 +111,8 @@ no_answer! {
     GetAgentTimeline -> TimelinePage;
     GetAgentActivity -> Activity;
     UpdateAgent -> Agent;
+    SetAgentMode -> Agent;
+    ListModels -> Models;
     CancelAgent -> Agent;
     ListPendingPermissions -> Permissions;
     RespondToPermission -> Agent;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use paseo_sdk::catalogue::WhenBusy;
-use paseo_sdk::machine::agent::{About, Agent, Fact, Heard, Input, Memory, Position, Progress, prompt_tell};
+use paseo_sdk::machine::agent::{About, Agent, Changes, Fact, Heard, Input, Memory, Position, Progress, prompt_tell};
 use paseo_sdk::machine::outbox::{Fate, Line};
 use paseo_sdk::model::{
     Behavior, Decision, Image, Mode, PermissionKind, PermissionOption, Prompt, RequestId, Timestamp,
@@ -33,6 +33,7 @@ fn about() -> About {
         provider: "shell".to_owned(),
         model: None,
         mode: Mode::Default,
+        changes: Changes::default(),
         thinking: None,
         system_prompt: None,
         cwd: "/".to_owned(),
@@ -52,11 +53,15 @@ fn input(bytes: &mut Bytes<'_>, record: &mut i64) -> Input {
     match bytes.below(20) {
         0..=3 => Input::Prompt { id: bytes.prompt_id(), prompt: prompt(bytes), when_busy: when_busy(bytes) },
         4 | 5 => Input::Answer { request_id: request_id(bytes), decision: decision(bytes) },
-        6 => Input::Cancel,
+        6 => match bytes.below(3) {
+            0 => Input::SetMode(mode(bytes)),
+            _ => Input::Cancel,
+        },
         7 => bytes.pick(&[Input::Archive, Input::Dismiss]),
         8 => Input::Update {
             title: bytes.maybe(Bytes::word),
             labels: bytes.some(2, |bytes| (bytes.word(), bytes.word())).into_iter().collect(),
+            model: bytes.maybe(Bytes::word),
         },
         9 | 10 => Input::Attached { run: bytes.number(3) },
         11 => Input::Restored,
@@ -89,7 +94,15 @@ fn fact(bytes: &mut Bytes<'_>) -> Option<Fact> {
 }
 
 fn event(bytes: &mut Bytes<'_>) -> Event {
-    match bytes.below(12) {
+    match bytes.below(20) {
+        12 => Event::Forgotten(tell_id(bytes)),
+        13 => Event::Joined(tell_id(bytes)),
+        14 => Event::Dropped(tell_id(bytes)),
+        15 => Event::ModeChanged(mode(bytes)),
+        16 => Event::Remembered(bytes.word()),
+        17 => Event::Background(bytes.flag()),
+        18 => Event::Expecting(bytes.flag()),
+        19 => Event::CutOff(bytes.word()),
         0 => Event::Resumable(bytes.word()),
         1 => Event::Delivered(tell_id(bytes)),
         2 => Event::TurnStarted(bytes.maybe(tell_id)),
@@ -119,7 +132,9 @@ fn event(bytes: &mut Bytes<'_>) -> Event {
 pub(crate) fn outbox_line(bytes: &mut Bytes<'_>) -> Line {
     let id = tell_id(bytes);
     match bytes.below(3) {
-        0 | 1 => Line::Accepted { id, at: bytes.number(9), first: bytes.flag(), tell: tell(bytes) },
+        0 | 1 => {
+            Line::Accepted { id, at: bytes.number(9), first: bytes.flag(), steer: bytes.flag(), tell: tell(bytes) }
+        }
         _ => Line::Settled {
             id,
             at: bytes.number(9),
@@ -130,24 +145,28 @@ pub(crate) fn outbox_line(bytes: &mut Bytes<'_>) -> Line {
 }
 
 pub(crate) fn tell(bytes: &mut Bytes<'_>) -> Tell {
-    match bytes.below(4) {
+    match bytes.below(6) {
         0 | 1 => Tell::Prompt(prompt(bytes)),
         2 => Tell::Answer { request_id: request_id(bytes), decision: decision(bytes) },
+        3 => Tell::Mode(mode(bytes)),
+        4 => Tell::Model(bytes.word()),
         _ => Tell::Interrupt {},
     }
 }
 
 pub(crate) fn tell_id(bytes: &mut Bytes<'_>) -> TellId {
-    match bytes.below(4) {
+    match bytes.below(5) {
         0 | 1 => prompt_tell(&bytes.prompt_id()),
-        2 => TellId(bytes.pick(&["interrupt.p1", "interrupt.p2"]).to_owned()),
+        2 => TellId(bytes.pick(&["mode.1", "mode.2", "model.1"]).to_owned()),
+        3 => TellId(bytes.pick(&["interrupt.p1", "interrupt.p2"]).to_owned()),
         _ => TellId(bytes.pick(&["answer.1.q1", "answer.1.q2", "r3.0"]).to_owned()),
     }
 }
 
 fn prompt(bytes: &mut Bytes<'_>) -> Prompt {
     let image = || Image { media_type: "image/png".to_owned(), data: String::new() };
-    Prompt { text: bytes.word(), images: if bytes.below(8) == 0 { vec![image()] } else { Vec::new() } }
+    let images = if bytes.below(8) == 0 { vec![image()] } else { Vec::new() };
+    Prompt { text: bytes.word(), images, raw: bytes.flag(), note: None }
 }
 
 fn when_busy(bytes: &mut Bytes<'_>) -> WhenBusy {
@@ -168,8 +187,20 @@ fn decision(bytes: &mut Bytes<'_>) -> Decision {
     }
 }
 
-const PLAIN: Traits =
-    Traits { description: "", modes: &[Mode::Default], resumes: true, images: false, steers: false, linger: 0 };
+fn mode(bytes: &mut Bytes<'_>) -> Mode {
+    bytes.pick(&[Mode::Plan, Mode::Default, Mode::FullAccess])
+}
 
-const RICH: Traits =
-    Traits { description: "", modes: &[Mode::Default], resumes: true, images: true, steers: true, linger: 60_000 };
+const PLAIN: Traits = Traits {
+    description: "",
+    modes: &[Mode::Default],
+    native_modes: &[],
+    program: None,
+    resumes: true,
+    images: false,
+    steers: false,
+    linger: 0,
+    stall: None,
+};
+
+const RICH: Traits = Traits { images: true, steers: true, linger: 60_000, stall: Some(30_000), ..PLAIN };

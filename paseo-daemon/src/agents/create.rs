@@ -7,17 +7,17 @@ use std::sync::Arc;
 
 use paseo_sdk::catalogue::{AgentOutcome, CreateAgent, WaitUntil, WhenBusy};
 use paseo_sdk::error::{ApiError, Code};
-use paseo_sdk::machine::agent::{About, Input, Memory, Progress, as_it_is};
+use paseo_sdk::machine::agent::{About, Changes, Input, Memory, Progress, as_it_is};
 use paseo_sdk::model::{AgentId, Mode, Prompt, PromptId, Worktree};
 use paseo_sdk::operation::{Caller, Handle};
-use paseo_sdk::provider::{self, Provider};
+use paseo_sdk::provider::{LaunchSpec, Provider};
 use sha2::{Digest, Sha256};
 
 use super::registry::{Owned, take_up};
-use super::{check_prompt, check_title, fresh_id, internal, shown};
-use crate::Core;
+use super::{check_mode, check_model, check_prompt, check_title, fresh_id, internal, shown};
 use crate::owner::{Files, blocking, now};
 use crate::store;
+use crate::{Core, providers};
 
 impl Handle<CreateAgent> for Core {
     async fn handle(&self, caller: Caller, request: CreateAgent) -> Result<AgentOutcome, ApiError> {
@@ -53,7 +53,8 @@ impl Core {
             }
             None => self.make(caller, request, plan, &id).await?,
         };
-        let prompt = Prompt { text: request.initial_prompt.clone(), images: request.images.clone() };
+        let (text, images) = (request.initial_prompt.clone(), request.images.clone());
+        let prompt = Prompt { text, images, raw: request.raw, note: None };
         owned.tell(Input::Prompt { id: prompt_id.clone(), prompt, when_busy: WhenBusy::Queue }).await?;
         Ok((owned, prompt_id))
     }
@@ -66,22 +67,11 @@ impl Core {
             Some((name, model)) => (name, Some(model.to_owned())),
             None => (request.provider.as_str(), None),
         };
-        let provider = provider::find(name).ok_or_else(|| {
-            let names: Vec<_> = provider::all().iter().map(|provider| provider.name()).collect();
-            ApiError::invalid("provider", format!("no provider {}", shown(name)))
-                .hint(format!("there is: {}", names.join(", ")))
-                .details(serde_json::json!({ "field": "provider", "providers": names }))
-        })?;
+        let provider = providers::find(name)?;
         let parent = self.calling(caller)?;
         let inherited = parent.as_ref().map(|parent| parent.live.view().agent.mode.clone());
         let mode = request.mode.clone().or_else(|| inherited.clone()).unwrap_or_default();
-        let modes = provider.traits().modes;
-        if !modes.contains(&mode) {
-            let names: Vec<_> = modes.iter().map(Mode::to_string).collect();
-            return Err(ApiError::new(Code::Unsupported, format!("mode: {name} has no mode `{mode}`"))
-                .hint(format!("it has: {}", names.join(", ")))
-                .details(serde_json::json!({ "field": "mode", "modes": names })));
-        }
+        check_mode(provider, &mode)?;
         if inherited.is_some_and(|inherited| mode.rank() > inherited.rank()) {
             return Err(ApiError::new(
                 Code::Forbidden,
@@ -99,7 +89,7 @@ impl Core {
             ("systemPrompt", request.system_prompt.is_some()),
             ("thinking", request.thinking.is_some()),
             ("mcpServers", !request.mcp_servers.is_empty()),
-            ("model", model.is_some() || request.model.is_some()),
+            ("raw", request.raw),
         ] {
             if present && name == "shell" {
                 return Err(
@@ -121,6 +111,9 @@ impl Core {
         }
         let directory = self.directory(caller, request.cwd.as_deref())?;
         let model = request.model.clone().or(model);
+        if let Some(model) = &model {
+            check_model(provider, model)?;
+        }
         Ok(Plan {
             provider,
             mode,
@@ -138,7 +131,7 @@ impl Core {
         plan: Plan,
         id: &AgentId,
     ) -> Result<Arc<Owned>, ApiError> {
-        self.launcher.check(plan.provider)?;
+        self.launcher.ready(plan.provider, &spec_of(request, &plan, id), &request.env).await?;
         let worktree = match &request.worktree {
             Some(wanted) => {
                 let directory = match &wanted.cwd {
@@ -177,10 +170,11 @@ impl Core {
             provider: request.provider.clone(),
             model: plan.model,
             mode: plan.mode,
+            changes: Changes::default(),
             thinking: request.thinking.clone(),
             system_prompt: request.system_prompt.clone(),
             cwd,
-            trusted: true,
+            trusted: TRUSTED,
             worktree,
             labels: request.labels.clone(),
             parent: plan.parent,
@@ -199,6 +193,9 @@ impl Core {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(&files.directory)?;
             if !request.env.is_empty() {
                 store::replace(&files.env(), &request.env)?;
+            }
+            if !request.mcp_servers.is_empty() {
+                store::replace(&files.mcp_config(), &serde_json::json!({ "mcpServers": request.mcp_servers }))?;
             }
             // From here on the agent exists.
             store::replace(&files.memory, &Memory { about, progress: Progress::default() })?;
@@ -229,6 +226,25 @@ struct Plan {
     parent: Option<AgentId>,
     digest: String,
 }
+
+/// Returns with what an agent would be launched.
+fn spec_of(request: &CreateAgent, plan: &Plan, id: &AgentId) -> LaunchSpec {
+    LaunchSpec {
+        agent_id: id.clone(),
+        cwd: plan.directory.display().to_string(),
+        model: plan.model.clone(),
+        mode: plan.mode.clone(),
+        thinking: request.thinking.clone(),
+        system_prompt: request.system_prompt.clone(),
+        trusted: TRUSTED,
+        mcp_config: None,
+        rules: Vec::new(),
+    }
+}
+
+/// Whether the settings of the directory that an agent works in may act. Worktrees of pull requests, which would not be,
+/// are not there yet.
+const TRUSTED: bool = true;
 
 /// Returns a digest of what a request asks for, whatever ids it gives and whether it waits.
 fn digest(request: &CreateAgent) -> String {

@@ -51,6 +51,9 @@ pub struct CreateAgent {
     /// Pictures that go with the prompt.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<Image>,
+    /// Let the agent's program take the prompt for more than text: a leading `/` for a command, `@path` for a file to read.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub raw: bool,
     /// Text added to the provider's own system prompt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system_prompt: Option<String>,
@@ -124,6 +127,9 @@ pub struct SendAgentPrompt {
     /// Pictures that go with the prompt.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<Image>,
+    /// Let the agent's program take the prompt for more than text: a leading `/` for a command, `@path` for a file to read.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub raw: bool,
     /// What to do when a turn runs already.
     #[serde(default)]
     pub when_busy: WhenBusy,
@@ -139,6 +145,7 @@ impl SendAgentPrompt {
             prompt_id: None,
             background: false,
             images: Vec::new(),
+            raw: false,
             when_busy: WhenBusy::default(),
         }
     }
@@ -442,6 +449,21 @@ pub struct UpdateAgent {
     /// Labels to set; an empty value removes a label.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// A new model, as `list_models` names them; used from the next thing that the model says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+}
+
+/// Changes how freely an agent may act. It holds at once where the agent's program can change it while it works, else
+/// from the next turn on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SetAgentMode {
+    /// The agent: its id, an unambiguous prefix of it, or its exact title.
+    pub agent_id: AgentRef,
+    /// How freely it may act from now on.
+    pub mode: Mode,
 }
 
 /// Ends the turn that runs and everything it started, and drops the prompts that wait. Answers when it has ended.

@@ -4,6 +4,7 @@
 //! happened since then is a function of the outbox and of the journal, so a daemon that restarts reads both again and
 //! stands where the last one stood.
 
+mod change;
 mod client;
 mod hear;
 mod memory;
@@ -13,7 +14,7 @@ mod wait;
 
 use std::collections::{BTreeMap, VecDeque};
 
-pub use memory::{About, Answered, Memory, Position, Progress};
+pub use memory::{About, Answered, Changes, Memory, Position, Progress, Rule};
 pub use view::View;
 pub use wait::{as_it_is, over};
 
@@ -22,7 +23,7 @@ use super::outbox::{self, Outbox};
 use super::turn::{self, Turn};
 use crate::catalogue::WhenBusy;
 use crate::item::{Happening, Origin};
-use crate::model::{Decision, ItemId, Permission, Prompt, PromptId, RequestId, Timestamp, TurnEnd, TurnId};
+use crate::model::{Decision, ItemId, Mode, Permission, Prompt, PromptId, RequestId, Timestamp, TurnEnd, TurnId};
 use crate::provider::{Event, Exit, Tell, TellId, Traits};
 
 /// The lifecycle of one agent.
@@ -41,6 +42,14 @@ pub struct Agent {
     displaced: Option<Turn>,
     /// Prompts that were told while another turn ran: theirs begin when that one has ended.
     behind: VecDeque<PromptId>,
+    /// Prompts that were taken into the turn that runs, and end with it.
+    joined: Vec<PromptId>,
+    /// A turn whose prompt is told again, because its program has not taken it.
+    returned: Option<Turn>,
+    /// Whether the program's model is to say something now.
+    expecting: bool,
+    /// When it has stalled, if nothing is heard until then.
+    stalls: Option<Timestamp>,
     asks: BTreeMap<RequestId, Permission>,
     outbox: Outbox,
     /// Whether the journals of an earlier life are being read: nothing is started or stopped meanwhile.
@@ -99,13 +108,17 @@ pub enum Input {
     Archive,
     /// Somebody stops it, and its process is not to linger.
     Dismiss,
-    /// Somebody changes what it is called.
+    /// Somebody changes what it is called, or which model it uses.
     Update {
         /// A new title.
         title: Option<String>,
         /// Labels to set; an empty value removes one.
         labels: BTreeMap<String, String>,
+        /// A new model.
+        model: Option<String>,
     },
+    /// Somebody changes how freely it may act.
+    SetMode(Mode),
     /// A record of its journal was read.
     Heard(Heard),
     /// The journal of this run is known to its end, and its process can be told things.
@@ -267,6 +280,10 @@ impl Agent {
             begun: false,
             displaced: None,
             behind: VecDeque::new(),
+            joined: Vec::new(),
+            returned: None,
+            expecting: false,
+            stalls: None,
             asks: BTreeMap::new(),
             outbox,
             restoring: true,
@@ -296,7 +313,7 @@ impl Agent {
     }
 
     fn is_idle(&self) -> bool {
-        self.turn.is_none() && self.asks.is_empty()
+        self.turn.is_none() && self.returned.is_none() && self.asks.is_empty()
     }
 
     /// Whether the journal is known to its end, so that what it does not know as told was not told.
@@ -337,7 +354,7 @@ impl Agent {
         let Some(prompt) = &end.prompt_id else { return };
         let digest = match self.outbox.tell(&prompt_tell(prompt)) {
             Some(Tell::Prompt(prompt)) => memory::digest(prompt),
-            Some(Tell::Answer { .. } | Tell::Interrupt {}) | None => 0,
+            _ => 0,
         };
         self.progress.finished.push_back(memory::Finished { digest, end });
         while self.progress.finished.len() > REMEMBERED_PROMPTS {
@@ -350,7 +367,12 @@ impl Agent {
         while let Some(output) = self.outbox.poll() {
             match output {
                 outbox::Output::Keep(line) => self.keep(line),
-                outbox::Output::Tell(id, tell) => self.outputs.push_back(Output::Tell(id, tell)),
+                outbox::Output::Tell(id, mut tell) => {
+                    if let Tell::Prompt(prompt) = &mut tell {
+                        prompt.note.clone_from(&self.progress.cut_off);
+                    }
+                    self.outputs.push_back(Output::Tell(id, tell));
+                }
                 outbox::Output::Stalled(id) => {
                     let text = format!("the agent has not taken {id} for {} seconds", outbox::STALL / 1000);
                     let turn_id = self.turn.as_ref().map(|turn| turn.id().clone());
@@ -417,7 +439,7 @@ impl Agent {
     fn remember_answers(&mut self) {
         let answered = self.outbox.settled().filter_map(|(id, _)| match self.outbox.tell(id) {
             Some(Tell::Answer { request_id, decision }) => Some(memory::Answered::new(request_id, decision)),
-            Some(Tell::Prompt(_) | Tell::Interrupt {}) | None => None,
+            _ => None,
         });
         for answered in answered.collect::<Vec<_>>() {
             self.progress.answered.retain(|other| other.request_id != answered.request_id);
@@ -433,7 +455,9 @@ impl Agent {
         let idle = self.is_idle() && self.outbox.waiting().next().is_none();
         let leave = self.dismissed || self.about.archived_at.is_some();
         let Process::Live { run, pid, attached: true, idle_until } = &mut self.process else { return };
-        if !idle {
+        let leave = leave || idle && self.about.changes.outdated_run == *run;
+        // What goes on in the background ends with the process.
+        if !idle || self.progress.background && !leave {
             *idle_until = None;
             return;
         }
@@ -460,7 +484,8 @@ impl Machine for Agent {
                 self.cancel(now);
                 self.dismissed = true;
             }
-            Input::Update { title, labels } => self.update(now, title, labels),
+            Input::Update { title, labels, model } => self.update(now, title, labels, model),
+            Input::SetMode(mode) => self.set_mode(now, mode),
             Input::Heard(heard) => self.hear(heard),
             Input::Attached { run } => {
                 if let Process::Live { run: live, attached, .. } = &mut self.process
@@ -478,7 +503,7 @@ impl Machine for Agent {
                 self.outputs.push_back(Output::Changed);
             }
             Input::NotLaunched { run, reason } => self.not_launched(now, run, reason),
-            Input::Unsayable { id, reason } => self.fail(now, id, reason),
+            Input::Unsayable { id, reason } => self.unsayable(now, id, reason),
         }
         self.advance(now);
         Ok(())
@@ -494,13 +519,17 @@ impl Machine for Agent {
             Process::Leaving { until, .. } => until,
             Process::Gone | Process::Starting { .. } => None,
         };
-        [process, self.turn.as_ref().and_then(Turn::deadline), self.outbox.deadline()].into_iter().flatten().min()
+        let turn = self.turn.as_ref().and_then(Turn::deadline);
+        [process, turn, self.stalls(), self.outbox.deadline()].into_iter().flatten().min()
     }
 
     fn expire(&mut self, now: Timestamp) {
         self.outbox.expire(now);
         if let Some(turn) = &mut self.turn {
             turn.expire(now);
+        }
+        if self.stalls().is_some_and(|due| due <= now) {
+            self.stalled(now);
         }
         if let Process::Leaving { until, .. } = &mut self.process
             && until.is_some_and(|due| due <= now)

@@ -31,7 +31,16 @@ struct Kept {
     id: TellId,
     at: Timestamp,
     tell: Tell,
+    /// Whether it is told although a turn runs.
+    steer: bool,
     state: State,
+}
+
+impl Kept {
+    /// Whether it is told only when there is room for a prompt.
+    fn needs_room(&self) -> bool {
+        matches!(self.tell, Tell::Prompt(_)) && !self.steer
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -84,6 +93,9 @@ pub enum Line {
         /// Whether it goes before the prompts that wait.
         #[serde(default)]
         first: bool,
+        /// Whether it is told although a turn runs.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        steer: bool,
         /// What it is.
         tell: Tell,
     },
@@ -112,6 +124,8 @@ pub enum Input {
         tell: Tell,
         /// Whether it goes before the prompts that wait.
         first: bool,
+        /// Whether it is told although a turn runs.
+        steer: bool,
     },
     /// There is a process that can be told things, and its journal is known to its end.
     Attached,
@@ -121,6 +135,8 @@ pub enum Input {
     Told(TellId),
     /// The agent has taken this.
     Delivered(TellId),
+    /// This was told, and certainly not taken: it is to be told again.
+    Returned(TellId),
     /// This shall not be told, unless it is handed over already.
     Withdraw(TellId),
     /// This cannot be told, for this reason.
@@ -161,8 +177,8 @@ impl Outbox {
         let mut outbox = Outbox::default();
         for line in lines {
             match line {
-                Line::Accepted { id, at, first, tell } if outbox.find(&id).is_none() => {
-                    outbox.insert(Kept { id, at: Timestamp(at), tell, state: State::Waiting }, first);
+                Line::Accepted { id, at, first, steer, tell } if outbox.find(&id).is_none() => {
+                    outbox.insert(Kept { id, at: Timestamp(at), tell, steer, state: State::Waiting }, first);
                 }
                 Line::Accepted { .. } => {}
                 Line::Settled { id, at, fate, origin } => {
@@ -221,7 +237,13 @@ impl Outbox {
         self.tells.retain(|kept| !matches!(kept.state, State::Settled(_)));
         self.tells
             .iter()
-            .map(|kept| Line::Accepted { id: kept.id.clone(), at: kept.at.0, first: false, tell: kept.tell.clone() })
+            .map(|kept| Line::Accepted {
+                id: kept.id.clone(),
+                at: kept.at.0,
+                first: false,
+                steer: kept.steer,
+                tell: kept.tell.clone(),
+            })
             .collect()
     }
 
@@ -241,7 +263,7 @@ impl Outbox {
         self.tells.insert(place.unwrap_or(self.tells.len()), kept);
     }
 
-    fn accept(&mut self, now: Timestamp, id: TellId, tell: Tell, first: bool) -> Result<(), Refusal> {
+    fn accept(&mut self, now: Timestamp, id: TellId, tell: Tell, first: bool, steer: bool) -> Result<(), Refusal> {
         match self.find(&id) {
             Some(kept) if kept.tell == tell => return Ok(()),
             Some(_) => return Err(Refusal::Conflict(id)),
@@ -250,8 +272,9 @@ impl Outbox {
         if matches!(tell, Tell::Prompt(_)) && self.waiting().count() >= MOST_PROMPTS {
             return Err(Refusal::Full);
         }
-        self.outputs.push_back(Output::Keep(Line::Accepted { id: id.clone(), at: now.0, first, tell: tell.clone() }));
-        self.insert(Kept { id, at: now, tell, state: State::Waiting }, first);
+        let line = Line::Accepted { id: id.clone(), at: now.0, first, steer, tell: tell.clone() };
+        self.outputs.push_back(Output::Keep(line));
+        self.insert(Kept { id, at: now, tell, steer, state: State::Waiting }, first);
         self.hand_over_urgent();
         Ok(())
     }
@@ -262,7 +285,7 @@ impl Outbox {
             return;
         }
         for kept in &mut self.tells {
-            if kept.state == State::Waiting && !matches!(kept.tell, Tell::Prompt(_)) {
+            if kept.state == State::Waiting && !kept.needs_room() {
                 kept.state = State::Handed;
                 self.outputs.push_back(Output::Tell(kept.id.clone(), kept.tell.clone()));
             }
@@ -304,7 +327,7 @@ impl Machine for Outbox {
 
     fn handle(&mut self, now: Timestamp, input: Input) -> Result<(), Refusal> {
         match input {
-            Input::Accept { id, tell, first } => self.accept(now, id, tell, first)?,
+            Input::Accept { id, tell, first, steer } => self.accept(now, id, tell, first, steer)?,
             Input::Attached => {
                 self.attached = true;
                 // Whatever an earlier daemon handed over and the journal does not know was never told.
@@ -325,6 +348,12 @@ impl Machine for Outbox {
             Input::Delivered(id) => {
                 self.known(&id)?;
                 self.settle(now, &Fate::Delivered, |kept| kept.id == id);
+            }
+            Input::Returned(id) => {
+                let Some(kept) = self.find_mut(&id) else { return Err(Refusal::Unknown(id)) };
+                if matches!(kept.state, State::Told { .. }) {
+                    kept.state = State::Waiting;
+                }
             }
             Input::Fail(id, reason) => {
                 self.known(&id)?;

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::output::Output;
 use super::{
     Ask, Ending, Event, Launch, LaunchSpec, Program, Provider, Record, Session, Step, Tell, TellId, Traits,
     Unsupported, What,
@@ -17,12 +18,6 @@ use crate::model::{Behavior, ItemId, Mode, Outcome, PermissionKind, RequestId, U
 /// Scripts for the user's shell.
 pub struct Shell;
 
-/// How much of an output is kept at its head, and as much at its tail, in bytes.
-const KEPT_OUTPUT: usize = 32 * 1024;
-
-/// How much of an output is the agent's last message, in bytes.
-const MESSAGE: usize = 4 * 1024;
-
 impl Provider for Shell {
     fn name(&self) -> &'static str {
         "shell"
@@ -32,10 +27,13 @@ impl Provider for Shell {
         &Traits {
             description: "runs scripts in your shell; needs no account",
             modes: &[Mode::Default, Mode::FullAccess],
+            native_modes: &[],
+            program: None,
             resumes: true,
             images: false,
             steers: false,
             linger: 0,
+            stall: None,
         }
     }
 
@@ -183,6 +181,8 @@ impl Session for Transcript {
                 script: decision.updated_input.as_ref().and_then(|input| input["command"].as_str()).map(str::to_owned),
             },
             Tell::Interrupt {} => Word::Interrupt {},
+            Tell::Mode(_) => return Err(Unsupported { provider: "shell", what: "change its mode while it runs" }),
+            Tell::Model(_) => return Err(Unsupported { provider: "shell", what: "use a model" }),
         };
         Ok(json!(word).to_string())
     }
@@ -221,58 +221,6 @@ fn ended(script: Script, exit: Exit) -> Vec<Event> {
 
 fn sentence(text: &str, because: Option<String>) -> String {
     because.map_or_else(|| text.to_owned(), |because| format!("{text}: {because}"))
-}
-
-/// The head and the tail of an output.
-#[derive(Default)]
-struct Output {
-    head: String,
-    tail: String,
-    omitted: usize,
-}
-
-impl Output {
-    fn push(&mut self, text: &str) {
-        let room = KEPT_OUTPUT.saturating_sub(self.head.len());
-        let (head, tail) = text.split_at(floor(text, if self.tail.is_empty() { room } else { 0 }));
-        self.head.push_str(head);
-        self.tail.push_str(tail);
-        if self.tail.len() > 2 * KEPT_OUTPUT {
-            self.cut_tail();
-        }
-    }
-
-    fn cut_tail(&mut self) {
-        let cut = floor(&self.tail, self.tail.len().saturating_sub(KEPT_OUTPUT));
-        self.tail.drain(..cut);
-        self.omitted += cut;
-    }
-
-    fn bounded(&self) -> (String, i64) {
-        if self.omitted == 0 && self.head.len() + self.tail.len() <= 2 * KEPT_OUTPUT {
-            return (format!("{}{}", self.head, self.tail), 0);
-        }
-        let cut = floor(&self.tail, self.tail.len().saturating_sub(KEPT_OUTPUT));
-        let (omitted, tail) = (self.omitted + cut, &self.tail[cut..]);
-        let omitted = i64::try_from(omitted).unwrap_or(i64::MAX);
-        (ToolCall::shortened(&self.head, omitted, tail), omitted)
-    }
-
-    fn last_message(&self) -> Option<String> {
-        let whole = match self.tail.len() < MESSAGE && self.omitted == 0 {
-            true => format!("{}{}", self.head, self.tail),
-            false => self.tail.clone(),
-        };
-        let whole = whole.trim_end();
-        let from = whole.len() - floor(whole, MESSAGE.min(whole.len()));
-        let from = (from..=whole.len()).find(|at| whole.is_char_boundary(*at)).unwrap_or(whole.len());
-        Some(whole[from..].to_owned()).filter(|text| !text.is_empty())
-    }
-}
-
-/// Returns the last character boundary at or before `at`.
-fn floor(text: &str, at: usize) -> usize {
-    (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
 }
 
 /// Returns the first line that says something, shortened for one line of a list.

@@ -32,7 +32,9 @@ impl Agent {
         }
         let first = when_busy == WhenBusy::Interrupt;
         let tell_id = prompt_tell(&id);
-        let accept = outbox::Input::Accept { id: tell_id.clone(), tell: Tell::Prompt(prompt), first };
+        // Where nothing runs that it could be said into, it is a prompt like any other.
+        let steer = when_busy == WhenBusy::Steer && self.turn.is_some();
+        let accept = outbox::Input::Accept { id: tell_id.clone(), tell: Tell::Prompt(prompt), first, steer };
         self.outbox.handle(now, accept).map_err(|refusal| match refusal {
             outbox::Refusal::Conflict(_) | outbox::Refusal::Unknown(_) => Refusal::Conflict(id),
             outbox::Refusal::Full => Refusal::Full,
@@ -75,7 +77,7 @@ impl Agent {
                 }
             }
         }
-        let accepted = self.outbox.handle(now, outbox::Input::Accept { id, tell, first: false });
+        let accepted = self.outbox.handle(now, outbox::Input::Accept { id, tell, first: false, steer: false });
         accepted.expect("an answer is not in the outbox, and is no prompt that could be one too many");
         if decision.interrupt {
             self.interrupt(now);
@@ -84,7 +86,7 @@ impl Agent {
     }
 
     /// Tells the turn that runs, or the prompt that is on its way, to stop.
-    fn interrupt(&mut self, now: Timestamp) {
+    pub(super) fn interrupt(&mut self, now: Timestamp) {
         let turn = match &mut self.turn {
             Some(turn) => {
                 // A turn that is held here has not ended, so it takes this.
@@ -99,7 +101,8 @@ impl Agent {
     }
 
     fn tell_to_stop(&mut self, now: Timestamp, turn: &TurnId) {
-        let accept = outbox::Input::Accept { id: interrupt_tell(turn), tell: Tell::Interrupt {}, first: false };
+        let (id, tell) = (interrupt_tell(turn), Tell::Interrupt {});
+        let accept = outbox::Input::Accept { id, tell, first: false, steer: false };
         // An interrupt is the same each time, so this is refused only when the file of the outbox was tampered with.
         let _ = self.outbox.handle(now, accept);
     }
@@ -141,7 +144,16 @@ impl Agent {
         }
     }
 
-    pub(super) fn update(&mut self, now: Timestamp, title: Option<String>, labels: BTreeMap<String, String>) {
+    pub(super) fn update(
+        &mut self,
+        now: Timestamp,
+        title: Option<String>,
+        labels: BTreeMap<String, String>,
+        model: Option<String>,
+    ) {
+        if let Some(model) = model {
+            self.set_model(now, model);
+        }
         if let Some(title) = title {
             self.about.title = title;
         }

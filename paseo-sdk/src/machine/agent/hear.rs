@@ -1,7 +1,8 @@
 //! What the journal of an agent says about it.
 
 use super::{
-    Agent, Fact, Heard, Output, Position, Process, SHOWN_MESSAGE, interrupt_tell, prompt_tell, told_prompt, turn_of,
+    Agent, Fact, Heard, LEAVE_GRACE, Output, Position, Process, Rule, SHOWN_MESSAGE, interrupt_tell, prompt_tell,
+    told_prompt, turn_of,
 };
 use crate::item::{Content, Happening, Item, Origin};
 use crate::machine::turn::{self, Turn};
@@ -34,6 +35,10 @@ impl Agent {
         if let Some(Fact::Exited(exit)) = heard.fact {
             self.exited(&mut scene, exit);
         }
+        self.stalls = match self.traits.stall {
+            Some(stall) if self.expecting && self.turn.is_some() => Some(heard.at.plus(stall)),
+            _ => None,
+        };
         self.progress.applied = position;
         self.progress.over = self.process == Process::Gone;
         self.progress.updated_at = self.progress.updated_at.max(heard.at);
@@ -51,6 +56,14 @@ impl Agent {
             Some(Tell::Prompt(prompt)) => {
                 let (text, images) = (prompt.text.clone(), i64::try_from(prompt.images.len()).unwrap_or(i64::MAX));
                 let Some(prompt_id) = told_prompt(id) else { return };
+                if let Some(note) = self.progress.cut_off.take() {
+                    self.happen(scene, Happening::Notice { text: format!("the agent is told: {note}") });
+                }
+                if self.returned.as_ref().is_some_and(|turn| turn.prompt() == Some(&prompt_id)) {
+                    // It is known already that this was said.
+                    self.turn = self.returned.take();
+                    return;
+                }
                 match &self.turn {
                     None => self.start_turn(scene, turn_of(&prompt_id), Some(prompt_id.clone())),
                     Some(turn) if turn.prompt() == Some(&prompt_id) => {}
@@ -67,7 +80,7 @@ impl Agent {
                     self.happen(scene, Happening::Notice { text });
                 }
             }
-            None => {}
+            Some(Tell::Mode(_) | Tell::Model(_)) | None => {}
         }
     }
 
@@ -88,6 +101,31 @@ impl Agent {
                 let _ = self.outbox.handle(scene.at, outbox::Input::Delivered(id));
             }
             Event::TurnStarted(tell) => self.turn_started(scene, tell.as_ref().and_then(told_prompt)),
+            Event::Forgotten(id) => self.forgotten(scene, &id),
+            Event::Joined(id) => {
+                let Some(prompt) = told_prompt(&id) else { return };
+                self.behind.retain(|behind| *behind != prompt);
+                match &self.turn {
+                    Some(turn) if turn.prompt() == Some(&prompt) || self.joined.contains(&prompt) => {}
+                    Some(_) => self.joined.push(prompt),
+                    None => self.turn_started(scene, Some(prompt)),
+                }
+            }
+            Event::Dropped(id) => self.dropped(scene, &id),
+            Event::ModeChanged(mode) => {
+                let position = Position { run: scene.run, record: scene.record };
+                self.progress.mode = Some((position, mode));
+                self.outputs.push_back(Output::Changed);
+            }
+            Event::Remembered(rule) => {
+                let known = self.progress.rules.iter().any(|known| known.rule == rule);
+                if !known && self.progress.rules.len() < REMEMBERED_RULES {
+                    self.progress.rules.push(Rule { run: scene.run, rule });
+                }
+            }
+            Event::Background(goes_on) => self.progress.background = goes_on,
+            Event::Expecting(expecting) => self.expecting = expecting,
+            Event::CutOff(text) => self.progress.cut_off = Some(text),
             Event::Opened(item) => self.happen(scene, Happening::ItemOpened { item }),
             Event::Wrote { item_id, text } => self.outputs.push_back(Output::Wrote { item_id, text }),
             Event::Closed(item) => self.happen(scene, Happening::ItemClosed { item }),
@@ -133,6 +171,47 @@ impl Agent {
                 self.begun = true;
             }
         }
+    }
+
+    /// The session that was to be resumed is not there any more; what was told is told to a new one.
+    fn forgotten(&mut self, scene: &mut Scene, id: &TellId) {
+        self.progress.resume = None;
+        self.progress.cut_off = Some(FORGOTTEN.to_owned());
+        let text =
+            "its earlier conversation cannot be found any more: it starts anew, and knows nothing of it".to_owned();
+        self.happen(scene, Happening::Notice { text });
+        if self.outbox.handle(scene.at, outbox::Input::Returned(id.clone())).is_err() {
+            return;
+        }
+        let prompt = told_prompt(id);
+        if self.turn.as_ref().is_some_and(|turn| turn.prompt() == prompt.as_ref()) {
+            self.returned = self.turn.take();
+        }
+        if let Process::Live { run, pid, .. } = self.process {
+            self.process = Process::Leaving { run, pid, until: Some(scene.at.plus(LEAVE_GRACE)) };
+            self.outputs.push_back(Output::Close);
+        }
+    }
+
+    /// A prompt was taken back after it was told.
+    fn dropped(&mut self, scene: &mut Scene, id: &TellId) {
+        let _ = self.outbox.handle(scene.at, outbox::Input::Delivered(id.clone()));
+        let Some(prompt) = told_prompt(id) else { return };
+        self.behind.retain(|behind| *behind != prompt);
+        let reason = "it was taken back before the agent read it";
+        self.happen(scene, Happening::Notice { text: format!("prompt {prompt}: {reason}") });
+        let last_turn = self.progress.last_turn.take();
+        self.finish(TurnEnd {
+            turn_id: turn_of(&prompt),
+            prompt_id: Some(prompt),
+            outcome: Outcome::Interrupted,
+            reason: Some(reason.to_owned()),
+            message: None,
+            usage: Usage::default(),
+            ended_at: scene.at,
+        });
+        self.progress.last_turn = last_turn;
+        self.outputs.push_back(Output::Changed);
     }
 
     /// A turn that has ended was taken, and so was what told it to stop, whether or not the provider said so.
@@ -189,6 +268,9 @@ impl Agent {
         if end.message.is_some() {
             self.progress.last_message.clone_from(&end.message);
         }
+        for prompt in std::mem::take(&mut self.joined) {
+            self.finish(TurnEnd { prompt_id: Some(prompt), usage: Usage::default(), ..end.clone() });
+        }
         self.finish(end);
         self.outputs.push_back(Output::Changed);
         self.begun = false;
@@ -212,6 +294,8 @@ impl Agent {
             self.end_turn(scene, Ending { outcome, reason, message: None, usage: Usage::default() });
         }
         self.asks.clear();
+        self.expecting = false;
+        self.progress.background = false;
         self.outbox.handle(scene.at, outbox::Input::Lost).expect("a loss is never refused");
         self.process = Process::Gone;
         self.outputs.push_back(Output::Changed);
@@ -224,6 +308,13 @@ impl Agent {
         self.outputs.push_back(Output::Happened { at: scene.at, turn_id, origin, what });
     }
 }
+
+/// How many rules are remembered.
+const REMEMBERED_RULES: usize = 500;
+
+/// What an agent is told that has lost its conversation.
+const FORGOTTEN: &str = "You had an earlier conversation about this task, which cannot be found any more. \
+Look at how things stand before you go on.";
 
 /// The record that is being heard.
 struct Scene {

@@ -31,8 +31,11 @@ pub struct About {
     /// The model; none for the provider's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// How freely it may act.
+    /// How freely it may act, as somebody last said.
     pub mode: Mode,
+    /// How that, and the model, were changed since the agent was made.
+    #[serde(default)]
+    pub changes: Changes,
     /// How much to think.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thinking: Option<String>,
@@ -71,7 +74,7 @@ impl About {
         self.provider.split('/').next().unwrap_or_default()
     }
 
-    /// Returns with what its processes are launched.
+    /// Returns with what its first process is launched.
     #[must_use]
     pub fn spec(&self) -> LaunchSpec {
         LaunchSpec {
@@ -82,8 +85,22 @@ impl About {
             thinking: self.thinking.clone(),
             system_prompt: self.system_prompt.clone(),
             trusted: self.trusted,
+            mcp_config: None,
+            rules: Vec::new(),
         }
     }
+}
+
+/// How mode and model of an agent were changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Changes {
+    /// How often.
+    pub count: i64,
+    /// The newest record when somebody last said the mode: of a change after it, the program speaks itself.
+    pub mode_since: Position,
+    /// The run whose process cannot take a change up: it leaves when its turn has ended.
+    pub outdated_run: i64,
 }
 
 /// How far an agent's work is.
@@ -105,6 +122,18 @@ pub struct Progress {
     /// The last thing it said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_message: Option<String>,
+    /// How freely the program says that it acts, and since which record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<(Position, Mode)>,
+    /// What it need not ask for again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<Rule>,
+    /// What its last process was in the middle of: the next prompt says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cut_off: Option<String>,
+    /// Whether its process works on something in the background.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub background: bool,
     /// Tokens and money of all its turns.
     pub usage: Usage,
     /// The newest prompts that came to an end.
@@ -115,6 +144,15 @@ pub struct Progress {
     pub unheard: i64,
     /// When the newest record was written.
     pub updated_at: Timestamp,
+}
+
+/// Something that somebody has allowed for good.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    /// The run in which that was said: its own session knows from its journal.
+    pub run: i64,
+    /// What, in the provider's words.
+    pub rule: String,
 }
 
 /// A place in the journals of an agent.
@@ -156,7 +194,8 @@ impl Answered {
 /// Returns a number that is the same for the same prompt, in every version.
 pub(super) fn digest(prompt: &Prompt) -> u64 {
     let images = prompt.images.iter().flat_map(|image| [image.media_type.as_bytes(), image.data.as_bytes()]);
-    fnv([prompt.text.as_bytes()].into_iter().chain(images))
+    let raw = prompt.raw.then_some(&b"raw"[..]);
+    fnv([prompt.text.as_bytes()].into_iter().chain(images).chain(raw))
 }
 
 /// 64-bit FNV-1a of texts.

@@ -87,6 +87,9 @@ impl Agent {
             let origin = Some(Origin { part: origin.part.saturating_add(number), ..origin });
             self.outputs.push_back(Output::Happened { at, turn_id: Some(turn_id.clone()), origin, what });
         }
+        if self.returned.as_ref().is_some_and(|turn| turn.prompt() == Some(prompt_id)) {
+            self.returned = None;
+        }
         let last_turn = self.progress.last_turn.take();
         let prompt_id = Some(prompt_id.clone());
         self.finish(TurnEnd { turn_id, prompt_id, outcome, reason, message: None, usage, ended_at: at });

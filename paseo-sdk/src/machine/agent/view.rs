@@ -29,7 +29,7 @@ impl Agent {
             agent_id: about.agent_id.clone(),
             title: about.title.clone(),
             provider: about.provider.clone(),
-            mode: about.mode.clone(),
+            mode: self.mode().clone(),
             cwd: about.cwd.clone(),
             worktree: about.worktree.clone(),
             labels: about.labels.clone(),

@@ -1,0 +1,121 @@
+//! Asks the installed programs of providers about themselves: their version, who is logged in, which models there are.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use paseo_sdk::error::{ApiError, Code};
+use paseo_sdk::provider::{Installed, Provider};
+use rustix::process::{Pid, Signal};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, Command};
+
+/// How long a program may take to answer. Some need seconds to start when much else goes on.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How much of an answer is read, in bytes.
+const LONGEST: u64 = 4 * 1024 * 1024;
+
+/// Finds a program on the `PATH` of an environment.
+pub(crate) fn find(name: &str, env: &BTreeMap<String, String>) -> Option<PathBuf> {
+    let path = env.get("PATH")?;
+    std::env::split_paths(OsStr::new(path)).map(|directory| directory.join(name)).find(|file| is_program(file))
+}
+
+fn is_program(file: &Path) -> bool {
+    file.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}
+
+/// The refusal for a program that is not installed.
+pub(crate) fn missing(provider: &str, installed: &Installed) -> ApiError {
+    ApiError::new(Code::Unavailable, format!("provider {provider} needs the program `{}`", installed.name))
+        .hint(format!("install it with `{}`, and restart the daemon if the PATH has changed", installed.install))
+}
+
+/// Returns the version that a program says it is.
+pub(crate) async fn version(program: &Path, env: &BTreeMap<String, String>) -> Option<String> {
+    let said = said(program, &["--version"], env).await?;
+    let version = said.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
+    Some(version.chars().take(40).collect())
+}
+
+/// Returns whether somebody is logged in, as far as the program says so.
+pub(crate) async fn logged_in(provider: &dyn Provider, program: &Path, env: &BTreeMap<String, String>) -> Option<bool> {
+    let args = provider.traits().program?.login_args;
+    provider.logged_in(&said(program, args, env).await?)
+}
+
+/// Runs a program and returns what it prints.
+async fn said(program: &Path, args: &[&str], env: &BTreeMap<String, String>) -> Option<String> {
+    let mut probe = Probe::start(program, args, env).ok()?;
+    let stdout = probe.child.stdout.take()?;
+    let read = async {
+        let mut text = String::new();
+        stdout.take(LONGEST).read_to_string(&mut text).await.ok()?;
+        Some(text)
+    };
+    tokio::time::timeout(PATIENCE, read).await.ok()?
+}
+
+/// Starts a program, says a line to it, and returns what is made of the first line that means something.
+pub(crate) async fn ask<T>(
+    program: &Path,
+    args: &[String],
+    env: &BTreeMap<String, String>,
+    line: &str,
+    answer: impl Fn(&str) -> Option<T>,
+) -> Result<T, String> {
+    let mut probe = Probe::start(program, args, env).map_err(|error| error.to_string())?;
+    let (Some(mut stdin), Some(stdout)) = (probe.child.stdin.take(), probe.child.stdout.take()) else {
+        return Err("it has no input or no output".to_owned());
+    };
+    let conversation = async {
+        stdin.write_all(format!("{line}\n").as_bytes()).await.map_err(|error| error.to_string())?;
+        let mut lines = BufReader::new(stdout.take(LONGEST)).lines();
+        while let Some(said) = lines.next_line().await.map_err(|error| error.to_string())? {
+            if let Some(answer) = answer(&said) {
+                return Ok(answer);
+            }
+        }
+        Err("it ended without a word about it".to_owned())
+    };
+    match tokio::time::timeout(PATIENCE, conversation).await {
+        Ok(answer) => answer,
+        Err(_) => Err(format!("it took longer than {} s", PATIENCE.as_secs())),
+    }
+}
+
+/// A program that is asked something. When it is dropped, it and its process group are ended.
+struct Probe {
+    child: Child,
+}
+
+impl Probe {
+    fn start<A: AsRef<OsStr>>(program: &Path, args: &[A], env: &BTreeMap<String, String>) -> std::io::Result<Probe> {
+        let child = Command::new(program)
+            .args(args)
+            .env_clear()
+            .envs(env)
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()?;
+        Ok(Probe { child })
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        let group = self.child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+        if let Some(group) = group {
+            // It may have ended by itself; the runtime reaps it either way.
+            let _ = rustix::process::kill_process_group(group, Signal::KILL);
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Provider `claude`: Claude Code, driven over `stream-json` with its control protocol.
+//!
+//! Facts about the program were found by driving version 2.1.197. What a line means is in `transcript`, what may be done
+//! in `ask`, how a tool call looks in `tool`, what the program reads in `wire`.
+
+mod ask;
+mod spend;
+mod todo;
+mod tool;
+mod transcript;
+mod wire;
+
+use self::transcript::Transcript;
+use super::{Installed, Launch, LaunchSpec, Objection, Program, Provider, Session, Surroundings, Traits};
+use serde_json::Value;
+
+use crate::model::{Mode, Model};
+
+/// Claude Code.
+pub struct Claude;
+
+impl Provider for Claude {
+    fn name(&self) -> &'static str {
+        "claude"
+    }
+
+    fn traits(&self) -> &'static Traits {
+        &Traits {
+            description: "Claude Code by Anthropic",
+            modes: &[Mode::Plan, Mode::Default, Mode::Auto, Mode::FullAccess],
+            native_modes: &["dontAsk", "auto"],
+            program: Some(Installed {
+                name: "claude",
+                install: "npm install -g @anthropic-ai/claude-code",
+                login: "run `claude` and type /login, or set ANTHROPIC_API_KEY",
+                login_args: &["auth", "status"],
+            }),
+            resumes: true,
+            images: true,
+            steers: true,
+            // It takes 200 MB and a second to start: it stays for those who go on talking.
+            linger: 5 * 60_000,
+            // Its own request timeout is ten minutes, after which it tries again.
+            stall: Some(15 * 60_000),
+        }
+    }
+
+    fn launch(&self, spec: &LaunchSpec, resume: Option<&str>) -> Launch {
+        let mut args: Vec<String> = BASE.iter().map(|&arg| arg.to_owned()).collect();
+        let mut option = |name: &str, value: &str| args.extend([name.to_owned(), value.to_owned()]);
+        option("--permission-mode", own_mode(&spec.mode));
+        option("--model", spec.model.as_deref().unwrap_or("default"));
+        if let Some(effort) = &spec.thinking {
+            option("--effort", effort);
+        }
+        if let Some(file) = &spec.mcp_config {
+            option("--mcp-config", file);
+        }
+        if let Some(session) = resume {
+            option("--resume", session);
+        }
+        if !spec.trusted {
+            // Without these a repository's own hooks run and its servers are started, with no question asked.
+            option("--setting-sources", "user");
+            args.push("--strict-mcp-config".to_owned());
+        }
+        Launch {
+            program: Program::Named("claude".to_owned()),
+            args,
+            env: ENVIRONMENT.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        }
+    }
+
+    fn session(&self, spec: &LaunchSpec) -> Box<dyn Session> {
+        Box::new(Transcript::new(spec))
+    }
+
+    fn check(&self, spec: &LaunchSpec, surroundings: &Surroundings<'_>) -> Result<(), Objection> {
+        if let Some(effort) = spec.thinking.as_deref().filter(|effort| !EFFORTS.contains(effort)) {
+            return Err(Objection {
+                field: "thinking",
+                message: format!("claude has no effort `{}`", effort.escape_debug()),
+                hint: format!("it has: {}", EFFORTS.join(", ")),
+            });
+        }
+        let sandbox = surroundings.env.get("IS_SANDBOX").is_some_and(|value| is_truthy(value));
+        if surroundings.root && spec.mode == Mode::FullAccess && !sandbox {
+            return Err(Objection {
+                field: "mode",
+                message: "as root, claude refuses `full-access`".to_owned(),
+                hint:
+                    "run paseo as another user, take `auto`, or set IS_SANDBOX=1 in `env` if this machine is a sandbox"
+                        .to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    fn logged_in(&self, said: &str) -> Option<bool> {
+        let status: Value = serde_json::from_str(said).ok()?;
+        // Of the clouds of others it knows nothing.
+        (status["apiProvider"] == "firstParty").then(|| status["loggedIn"].as_bool())?
+    }
+
+    fn model_question(&self) -> Option<(Vec<String>, String)> {
+        Some((BASE.iter().map(|&arg| arg.to_owned()).collect(), wire::greeting(None)))
+    }
+
+    fn models(&self, said: &str) -> Option<Vec<Model>> {
+        let line: Value = serde_json::from_str(said).ok()?;
+        let models = line["response"]["response"]["models"].as_array()?;
+        let one = |model: &Value| Model {
+            model: wire::text(model, "value").to_owned(),
+            name: wire::text(model, "displayName").to_owned(),
+            description: model["description"].as_str().map(str::to_owned),
+            thinking: model["supportedEffortLevels"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|level| level.as_str().map(str::to_owned))
+                .collect(),
+        };
+        Some(models.iter().map(one).collect())
+    }
+}
+
+fn is_truthy(value: &str) -> bool {
+    matches!(value, "1" | "true" | "yes" | "on")
+}
+
+/// Returns the program's own word for a mode.
+fn own_mode(mode: &Mode) -> &str {
+    match mode {
+        Mode::Plan => "plan",
+        Mode::Default => "default",
+        Mode::Auto => "acceptEdits",
+        Mode::FullAccess => "bypassPermissions",
+        Mode::Native { name, .. } => name,
+    }
+}
+
+/// Returns the mode that the program calls so.
+fn mode_of(own: &str) -> Mode {
+    match own {
+        "plan" => Mode::Plan,
+        "default" => Mode::Default,
+        "acceptEdits" => Mode::Auto,
+        "bypassPermissions" => Mode::FullAccess,
+        name => Mode::Native { provider: "claude".to_owned(), name: wire::clip(name, 64) },
+    }
+}
+
+const BASE: [&str; 10] = [
+    "-p",
+    "--input-format",
+    "stream-json",
+    "--output-format",
+    "stream-json",
+    "--verbose",
+    "--include-partial-messages",
+    "--replay-user-messages",
+    "--permission-prompt-tool",
+    "stdio",
+];
+
+const ENVIRONMENT: [(&str, &str); 6] = [
+    // Without it a session is not on the disk when its turn has ended.
+    ("CLAUDE_CODE_EAGER_FLUSH", "1"),
+    ("CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS", "1"),
+    ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
+    // What runs is what was installed: an agent's program does not change in the middle of its work.
+    ("DISABLE_AUTOUPDATER", "1"),
+    ("DISABLE_TELEMETRY", "1"),
+    ("DISABLE_ERROR_REPORTING", "1"),
+];
+
+const EFFORTS: [&str; 5] = ["low", "medium", "high", "xhigh", "max"];

@@ -1,0 +1,176 @@
+//! What the program asks permission for, and how it is answered.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::tool::title;
+use super::wire::{clip, clipped, text};
+use super::{mode_of, own_mode};
+use crate::model::{Behavior, Decision, Mode, PermissionKind, PermissionOption, RequestId};
+use crate::provider::{self, Unsupported};
+
+/// A question that is not answered.
+#[derive(Clone, Debug)]
+pub(super) struct Ask {
+    /// The program's id of it.
+    pub(super) id: String,
+    /// The tool call that waits for it.
+    pub(super) call: String,
+    /// What it would do, for whoever reads that it was cut off.
+    pub(super) title: String,
+    kind: PermissionKind,
+    /// What the program would have us allow for good.
+    pub(super) rules: BTreeSet<String>,
+    /// The questions, which an answer repeats.
+    questions: Value,
+}
+
+/// Allow it, and whatever has the same rule from now on.
+const ALWAYS: &str = "always";
+
+/// Allow it, and edit without asking from now on.
+const AUTO: &str = "auto";
+
+/// What tells that an answer is for good; the program has the same word for it.
+const FOR_GOOD: &str = "user_permanent";
+
+impl Ask {
+    /// Reads a `can_use_tool`; returns what is remembered of it, and what people see.
+    pub(super) fn read(id: &str, request: &Value) -> (Ask, provider::Ask) {
+        let tool = text(request, "tool_name");
+        let input = &request["input"];
+        let kind = match tool {
+            "AskUserQuestion" => PermissionKind::Question,
+            "ExitPlanMode" => PermissionKind::Plan,
+            _ => PermissionKind::Tool,
+        };
+        let suggestions = request["permission_suggestions"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let rules = rules(suggestions);
+        let title = match kind {
+            PermissionKind::Question => title(tool, input),
+            PermissionKind::Plan => "carry out this plan".to_owned(),
+            _ => format!("{}: {}", clip(text(request, "display_name"), 100), title(tool, input)),
+        };
+        let mut options = Vec::new();
+        let mut offer = |option: &str, label: String| {
+            options.push(PermissionOption { option_id: option.to_owned(), label });
+        };
+        if kind == PermissionKind::Tool && !rules.is_empty() {
+            let shown: Vec<_> = rules.iter().map(String::as_str).collect();
+            offer(ALWAYS, format!("always allow {}", clip(&shown.join(", "), 300)));
+        }
+        let edits = suggestions.iter().any(|suggestion| text(suggestion, "mode") == own_mode(&Mode::Auto));
+        if kind == PermissionKind::Plan || edits && matches!(tool, "Write" | "Edit" | "MultiEdit" | "NotebookEdit") {
+            offer(AUTO, "allow, and edit files without asking from now on".to_owned());
+        }
+        let reason = Some(text(request, "decision_reason")).filter(|reason| !reason.is_empty());
+        let about =
+            Some(text(request, "description")).filter(|about| !about.is_empty() && input["description"] == **about);
+        let seen = provider::Ask {
+            request_id: RequestId(clip(id, 128)),
+            kind,
+            title: title.clone(),
+            description: reason.or(about).map(|text| clip(text, 2_000)),
+            input: clipped(input, LONGEST_INPUT),
+            options,
+        };
+        let ask = Ask {
+            id: clip(id, 128),
+            call: clip(text(request, "tool_use_id"), 128),
+            title,
+            kind,
+            rules,
+            questions: if kind == PermissionKind::Question { seen.input["questions"].clone() } else { Value::Null },
+        };
+        (ask, seen)
+    }
+
+    /// Returns whether everything that it is about was allowed for good.
+    pub(super) fn is_covered(&self, allowed: &BTreeSet<String>) -> bool {
+        self.kind == PermissionKind::Tool && !self.rules.is_empty() && self.rules.is_subset(allowed)
+    }
+}
+
+/// Returns what answers a question as somebody decided; `ask` is what is remembered of it.
+pub(super) fn response(ask: Option<&Ask>, decision: &Decision) -> Result<Value, Unsupported> {
+    if decision.behavior == Behavior::Deny {
+        let message = decision.message.as_deref().filter(|message| !message.trim().is_empty());
+        let message = message.unwrap_or("The user does not want this.");
+        return Ok(json!({ "behavior": "deny", "message": message, "interrupt": decision.interrupt }));
+    }
+    let mut response = json!({ "behavior": "allow", "updatedInput": updated_input(ask, decision)? });
+    match decision.option_id.as_deref() {
+        // The program is not told the rule: it would keep it for this process alone, or write it into the repository.
+        Some(ALWAYS) => response["decisionClassification"] = json!(FOR_GOOD),
+        Some(AUTO) => {
+            let mode = json!({ "type": "setMode", "mode": own_mode(&Mode::Auto), "destination": "session" });
+            response["updatedPermissions"] = json!([mode]);
+        }
+        _ => {}
+    }
+    Ok(response)
+}
+
+/// Returns an answer that allows what was allowed for good.
+pub(super) fn covered() -> Value {
+    json!({ "behavior": "allow", "updatedInput": {} })
+}
+
+/// Returns whether an answer that was told allows for good.
+pub(super) fn is_for_good(response: &Value) -> bool {
+    text(response, "decisionClassification") == FOR_GOOD
+}
+
+/// An object replaces the input; an empty one leaves it as it is.
+fn updated_input(ask: Option<&Ask>, decision: &Decision) -> Result<Value, Unsupported> {
+    let given = match &decision.updated_input {
+        None => json!({}),
+        Some(Value::Object(fields)) => Value::Object(fields.clone()),
+        Some(_) => {
+            return Err(Unsupported { provider: "claude", what: "take an `updatedInput` that is not an object" });
+        }
+    };
+    let Some(ask) = ask.filter(|ask| ask.kind == PermissionKind::Question) else { return Ok(given) };
+    let mut answered = given;
+    if answered["answers"].is_null()
+        && let Some(message) = decision.message.as_deref().filter(|message| !message.trim().is_empty())
+    {
+        // Words without a question answer whatever was asked.
+        let questions = ask.questions.as_array().into_iter().flatten();
+        let answers = questions.filter_map(|question| question["question"].as_str());
+        answered["answers"] =
+            answers.map(|question| (question.to_owned(), json!(message))).collect::<serde_json::Map<_, _>>().into();
+    }
+    if answered["questions"].is_null() {
+        answered["questions"] = ask.questions.clone();
+    }
+    Ok(answered)
+}
+
+/// Returns the rules that the program suggests to add, as it writes them: `Bash(npm test)`.
+fn rules(suggestions: &[Value]) -> BTreeSet<String> {
+    let adds = |suggestion: &&Value| text(suggestion, "type") == "addRules" && text(suggestion, "behavior") == "allow";
+    let rules = suggestions.iter().filter(adds).filter_map(|suggestion| suggestion["rules"].as_array()).flatten();
+    let rule = |rule: &Value| match text(rule, "ruleContent") {
+        "" => text(rule, "toolName").to_owned(),
+        content => format!("{}({content})", text(rule, "toolName")),
+    };
+    // One that is too long to be kept whole would allow more than was meant.
+    let all: Vec<_> = rules.map(rule).collect();
+    match all.len() <= MOST_RULES && all.iter().all(|rule| !rule.is_empty() && rule.len() <= LONGEST_RULE) {
+        true => all.into_iter().collect(),
+        false => BTreeSet::new(),
+    }
+}
+
+/// Returns the mode that a status line tells of.
+pub(super) fn mode(line: &Value) -> Option<Mode> {
+    line["permissionMode"].as_str().map(mode_of)
+}
+
+/// How long each text of an input may be that is shown to people.
+const LONGEST_INPUT: usize = 16 * 1024;
+
+const MOST_RULES: usize = 32;
+const LONGEST_RULE: usize = 4 * 1024;
