@@ -2,8 +2,9 @@
 //!
 //! The newest text of the user that holds `[[...]]` is the script, and the number of assistant messages after it is the
 //! step; one step is one response of the model. So an answer is a function of the request, and a conversation that is
-//! resumed, or runs against another stub, goes on where it was. After the last step comes `done: ` with the last tool
-//! result, shortened; a prompt without a script, in a conversation without one, gets `ok: ` with the prompt.
+//! resumed, or runs against another stub, goes on where it was; a step that failed is what a prompt without a script
+//! tries again. After the last step comes `done: ` with the last tool result, shortened; where there never was a script,
+//! `ok: ` with the prompt.
 //!
 //! | Step | The model |
 //! |---|---|

@@ -163,6 +163,24 @@ async fn a_message_in_one_piece_has_what_a_stream_has() {
 }
 
 #[tokio::test]
+async fn plans_and_subagents_use_the_tools_that_are_offered() {
+    let api = MessagesApi::start().await;
+    let mut caller = Caller::of(&api).await;
+    for (offered, script, used) in [
+        (["TaskCreate", "Agent"], "[[todo: a]]", "TaskCreate"),
+        (["TodoWrite", "Agent"], "[[todo: a]]", "TodoWrite"),
+        (["TaskCreate", "Agent"], "[[agent: a]]", "Agent"),
+        (["TaskCreate", "Task"], "[[agent: a]]", "Task"),
+    ] {
+        let mut request = request(script, &[]);
+        request["tools"] = offered.map(|name| json!({ "name": name })).into();
+        let (_, message) = caller.message(&request).await;
+        let message: Value = serde_json::from_str(&message).expect("JSON");
+        assert_eq!(message["content"][0]["name"], used, "{script}");
+    }
+}
+
+#[tokio::test]
 async fn the_number_of_answers_is_the_step() {
     let api = MessagesApi::start().await;
     let mut caller = Caller::of(&api).await;

@@ -20,7 +20,7 @@ pub(crate) fn claude_program() -> Option<PathBuf> {
     if program.exists() {
         return Some(program);
     }
-    assert!(std::env::var_os("CI").is_none(), "there is no {}", program.display());
+    assert!(std::env::var_os("CI").is_none(), "there is no {}: `.ci/run` installs it", program.display());
     eprintln!("skipped: there is no {}", program.display());
     None
 }
@@ -92,26 +92,38 @@ impl Conversation {
         self.tell(&json!({ "type": "user", "message": { "role": "user", "content": text } }));
     }
 
-    pub(super) fn tell(&mut self, line: &Value) {
+    pub(super) fn control(&mut self, request: &Value) {
+        self.tell(&json!({ "type": "control_request", "request_id": "of the test", "request": request }));
+    }
+
+    /// Allows what it asked for.
+    pub(super) fn allow(&mut self, ask: &Value) {
+        let response = json!({ "behavior": "allow", "updatedInput": {} });
+        let response = json!({ "subtype": "success", "request_id": ask["request_id"], "response": response });
+        self.tell(&json!({ "type": "control_response", "response": response }));
+    }
+
+    fn tell(&mut self, line: &Value) {
         writeln!(self.stdin, "{line}").expect("it reads");
     }
 
-    /// Returns what it says next.
-    pub(super) fn next(&mut self) -> Value {
-        let mut line = String::new();
-        self.stdout.read_line(&mut line).expect("text");
-        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
+    /// Returns the next line that is as it should be.
+    pub(super) fn until(&mut self, is: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let line = self.next();
+            if is(&line) {
+                return line;
+            }
+        }
     }
 
-    /// Allows whatever it asks for until the turn ends, and returns the turn's lines.
+    /// Allows whatever it asks for until the turn ends, and returns what it said meanwhile, the result last.
     pub(super) fn turn(&mut self) -> Vec<Value> {
         let mut lines = Vec::new();
         loop {
             let line = self.next();
             if line["request"]["subtype"] == "can_use_tool" {
-                let response = json!({ "behavior": "allow", "updatedInput": {} });
-                let response = json!({ "subtype": "success", "request_id": line["request_id"], "response": response });
-                self.tell(&json!({ "type": "control_response", "response": response }));
+                self.allow(&line);
             }
             let ended = line["type"] == "result";
             lines.push(line);
@@ -119,6 +131,12 @@ impl Conversation {
                 return lines;
             }
         }
+    }
+
+    fn next(&mut self) -> Value {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).expect("text");
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
     }
 }
 
