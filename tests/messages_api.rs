@@ -33,10 +33,10 @@ mod alone;
 mod answer;
 mod door;
 mod gates;
-mod program;
+pub(crate) mod program;
 mod real;
 mod reply;
-mod request;
+pub(crate) mod request;
 mod script;
 
 use std::net::SocketAddr;

@@ -65,22 +65,15 @@ impl Conversation {
     pub(super) fn start(program: &Path, api: &MessagesApi) -> Conversation {
         let home = TempDir::with_prefix("paseo-claude-").expect("a temporary directory");
         std::fs::create_dir(home.path().join("work")).expect("a directory to work in");
-        let flags = "-p --input-format stream-json --output-format stream-json --verbose --include-partial-messages \
-                     --replay-user-messages --permission-prompt-tool stdio --strict-mcp-config --setting-sources user \
-                     --model opus --append-system-prompt appended";
-        let mut child = Command::new(program)
-            .args(flags.split_whitespace())
-            .current_dir(home.path().join("work"))
-            .env_clear()
-            .envs(claude_environment(home.path(), api))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the program starts");
-        let stdin = child.stdin.take().expect("it is piped");
-        let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
+        let (child, stdin, stdout) = spawn(program, api, home.path(), &[]);
         Conversation { child, stdin, stdout, home }
+    }
+
+    /// Kills the program and goes on with a new one, which may have another model.
+    pub(super) fn resume(&mut self, program: &Path, api: &MessagesApi, session: &str) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it has ended");
+        (self.child, self.stdin, self.stdout) = spawn(program, api, self.home.path(), &["--resume", session]);
     }
 
     /// The directory that it works in.
@@ -145,4 +138,29 @@ impl Drop for Conversation {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn spawn(
+    program: &Path,
+    api: &MessagesApi,
+    home: &Path,
+    arguments: &[&str],
+) -> (Child, ChildStdin, BufReader<ChildStdout>) {
+    let flags = "-p --input-format stream-json --output-format stream-json --verbose --include-partial-messages \
+                 --replay-user-messages --permission-prompt-tool stdio --strict-mcp-config --setting-sources user \
+                 --model opus --append-system-prompt appended";
+    let mut child = Command::new(program)
+        .args(flags.split_whitespace())
+        .args(arguments)
+        .current_dir(home.join("work"))
+        .env_clear()
+        .envs(claude_environment(home, api))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    let stdin = child.stdin.take().expect("it is piped");
+    let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
+    (child, stdin, stdout)
 }

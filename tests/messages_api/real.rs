@@ -118,3 +118,18 @@ async fn what_is_said_amid_a_turn_is_a_note_and_no_script() {
     assert!(notes.contains("faster [[text: please]]"), "{notes}");
     assert!(echo["system_tail"].as_str().expect("a text").ends_with("\n\nappended"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_that_is_resumed_elsewhere_is_where_it_was() {
+    let Some(program) = claude_program() else { return };
+    let api = MessagesApi::start().await;
+    let mut claude = Conversation::start(&program, &api);
+    claude.prompt("[[text: one]] [[text: two]]");
+    let turn = claude.turn();
+    assert_eq!(said(&turn), "one");
+    let session = turn.last().expect("a result")["session_id"].as_str().expect("an id").to_owned();
+    drop(api);
+    let elsewhere = MessagesApi::start().await;
+    claude.resume(&program, &elsewhere, &session);
+    check(&mut claude, "go on", &[], "two");
+}
