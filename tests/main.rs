@@ -2,8 +2,9 @@
 //!
 //! A module for each topic, named by it: `laws` and `agent` hold what is true of machines whatever happens; `shell` folds
 //! journals into timelines; `connection`, `client` and `server` are the two ends of the wire, each alone; `shim` and
-//! `worktrees` drive the hands; `daemon` is the whole, in a `lab`; `cli` is what a person types and sees. Snapshots lie in
-//! a folder `snapshots` beside the module. Nothing here sleeps in order to wait, and nothing asserts how long it took.
+//! `worktrees` drive the hands; `daemon` is the whole, in a `lab`; `cli` is what a person types and sees; `messages_api`
+//! stands in for the model behind the real Claude Code. Snapshots lie in a folder `snapshots` beside the module. Nothing
+//! here sleeps in order to wait, and nothing asserts how long it took.
 
 mod agent;
 mod cli;
@@ -12,6 +13,7 @@ mod connection;
 mod daemon;
 mod lab;
 mod laws;
+mod messages_api;
 mod model;
 mod readme;
 mod replica;
