@@ -198,6 +198,9 @@ pub struct ToolCall {
     /// The exit code of a command that ended by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i64>,
+    /// What it changed in files, as a unified diff; beyond 64 KiB its beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diff: Option<String>,
 }
 
 impl ToolCall {

@@ -45,6 +45,7 @@ pub(crate) fn item(bytes: &mut Bytes<'_>) -> Item {
             output: bytes.maybe(Bytes::text),
             omitted_bytes: 0,
             exit_code: bytes.maybe(|bytes| bytes.number(3)),
+            diff: bytes.maybe(Bytes::text),
         })),
     };
     Item { item_id: item_id(bytes), parent_id: bytes.maybe(item_id), content }

@@ -75,6 +75,7 @@ impl Script {
             output: Some(output).filter(|_| status != ToolStatus::Running && self.started),
             omitted_bytes,
             exit_code,
+            diff: None,
         };
         Item { item_id: self.item_id(), parent_id: None, content: Content::ToolCall(Box::new(call)) }
     }
