@@ -1,6 +1,7 @@
 //! The command line: what it prints, how it ends, and what it understands.
 
 mod arguments;
+mod diff;
 mod help;
 mod render;
 mod scratch;

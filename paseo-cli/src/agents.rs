@@ -13,6 +13,7 @@ use crate::render::{self, plural, short};
 use crate::screen::Screen;
 use crate::start::Daemon;
 use crate::table::clean;
+use crate::transcript::Seen;
 use crate::{place, prompt};
 
 /// `paseo ls`.
@@ -74,7 +75,7 @@ pub(crate) async fn wait(wait: Wait, daemon: &Daemon, mut screen: Screen, json: 
         let end = if message.ends_with('\n') { "" } else { "\n" };
         screen.pieces([crate::transcript::Piece::Text(format!("{message}{end}"))])?;
     }
-    screen.aside(&(render::summary(&screen.notes, &outcome, None, None) + "\n"))?;
+    screen.aside(&(render::summary(&screen.notes, &outcome, &Seen::default(), None) + "\n"))?;
     for permission in &outcome.permissions {
         screen.note(&render::how_to_answer(permission))?;
     }

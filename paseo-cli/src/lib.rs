@@ -1,6 +1,7 @@
 //! The command line of paseo: a few commands that are operations as they are, and some sugar on top of the client.
 
 pub mod command;
+pub mod diff;
 pub mod entry;
 pub mod exit;
 pub mod render;
@@ -20,6 +21,8 @@ mod progress;
 mod prompt;
 mod run;
 mod start;
+mod todo;
+mod tool;
 mod watch;
 mod worktrees;
 

@@ -9,6 +9,7 @@ use paseo_sdk::model::{
 };
 
 use crate::table::{Cell, Table, clean};
+use crate::transcript::Seen;
 
 /// From where, when and on what a person looks.
 #[derive(Clone, Debug, Default)]
@@ -254,9 +255,9 @@ pub fn daemon(view: &View, daemon: &DaemonInfo) -> String {
     text
 }
 
-/// Says in one line what came of a wait, with what exit code, where the work is, and whose it is.
+/// Says in one line what came of a wait, how long the turn took, what it cost, where the work is, and whose it is.
 #[must_use]
-pub fn summary(view: &View, outcome: &AgentOutcome, exit_code: Option<i64>, agent: Option<&Agent>) -> String {
+pub fn summary(view: &View, outcome: &AgentOutcome, seen: &Seen, agent: Option<&Agent>) -> String {
     let (word, color) = match outcome.outcome {
         Some(WaitOutcome::Completed) => ("completed", Color::Green),
         Some(WaitOutcome::Error) => ("failed", Color::Red),
@@ -267,11 +268,19 @@ pub fn summary(view: &View, outcome: &AgentOutcome, exit_code: Option<i64>, agen
         None => (status(outcome.status), status_color(outcome.status)),
     };
     let mut text = view.paint(color, word);
-    if let Some(code) = exit_code {
+    if let Some(code) = seen.exit_code {
         let _ = write!(text, " (exit {code})");
     }
     if let Some(reason) = &outcome.reason {
         let _ = write!(text, ": {}", clean(reason));
+    }
+    if let Some(took) = seen.took() {
+        let _ = write!(text, " · {}", lasted(took));
+    }
+    // What was seen is of the turn that was watched; a wait that was for no prompt tells of all of them.
+    let used = seen.usage.unwrap_or(outcome.usage);
+    if used != Usage::default() {
+        let _ = write!(text, " · {}", usage(&used));
     }
     if let Some(agent) = agent {
         let _ = match &agent.worktree {
@@ -281,9 +290,6 @@ pub fn summary(view: &View, outcome: &AgentOutcome, exit_code: Option<i64>, agen
             }
             None => write!(text, " · {}", view.path(&agent.cwd)),
         };
-    }
-    if outcome.usage != Usage::default() {
-        let _ = write!(text, " · {}", usage(&outcome.usage));
     }
     let _ = write!(text, " · agent {}", short(&outcome.agent_id));
     text
@@ -424,6 +430,8 @@ pub(crate) fn usage(usage: &Usage) -> String {
         thousands(usage.output_tokens)
     );
     match usage.cost_usd {
+        // Most turns cost cents.
+        Some(cost) if cost < 1.0 => format!("{tokens}, ${cost:.4}"),
         Some(cost) => format!("{tokens}, ${cost:.2}"),
         None => tokens,
     }
@@ -468,6 +476,13 @@ fn input(input: &serde_json::Value) -> Option<String> {
             _ => serde_json::to_string_pretty(input).ok(),
         },
         _ => serde_json::to_string_pretty(input).ok(),
+    }
+}
+
+fn lasted(milliseconds: i64) -> String {
+    match milliseconds {
+        ..10_000 => format!("{:.1}s", milliseconds.max(0) as f64 / 1000.0),
+        _ => span(milliseconds),
     }
 }
 

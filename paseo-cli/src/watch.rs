@@ -320,8 +320,7 @@ impl Showing {
     fn end(&mut self, outcome: &AgentOutcome) -> Result<Exit, Failure> {
         let line = self.transcript.end_line();
         self.screen.pieces(line)?;
-        let exit_code = self.transcript.exit_code();
-        let line = render::summary(&self.screen.notes, outcome, exit_code, self.agent.as_ref());
+        let line = render::summary(&self.screen.notes, outcome, self.transcript.seen(), self.agent.as_ref());
         if outcome.outcome == Some(WaitOutcome::Permission) {
             for permission in &outcome.permissions {
                 let text = render::permission(&self.screen.notes, permission);

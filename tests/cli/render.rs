@@ -2,8 +2,9 @@
 
 use paseo_cli::exit::Exit;
 use paseo_cli::render::{self, View};
+use paseo_cli::transcript::Seen;
 use paseo_sdk::catalogue::AgentOutcome;
-use paseo_sdk::model::{Agent, ListedWorktree, Permission, ProviderInfo, Timestamp};
+use paseo_sdk::model::{Agent, ListedWorktree, Permission, ProviderInfo, Timestamp, Usage};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -89,18 +90,25 @@ fn the_daemon_is_shown_with_its_warnings() {
 fn every_outcome_has_a_line_and_an_exit_code() {
     let agents = agents();
     let mut text = String::new();
+    let seen = Seen { exit_code: Some(2), usage: None, started_at: Some(NOW), ended_at: Some(NOW.plus(83_000)) };
     for outcome in ["completed", "error", "interrupted", "limit", "permission", "timed_out"] {
         let outcome: AgentOutcome = read(json!({
             "agentId": agents[0].agent_id, "status": "idle", "outcome": outcome, "reason": "because\nof it",
         }));
         let exit = Exit::of(&outcome);
-        let line = render::summary(&view(), &outcome, Some(2), Some(&agents[0]));
+        let line = render::summary(&view(), &outcome, &seen, Some(&agents[0]));
         text += &format!("{line}\n  exit {}, {exit:?}\n", exit as u8);
     }
     let plain: AgentOutcome = read(json!({
         "agentId": "reviewer", "status": "running", "usage": { "inputTokens": 999, "cachedTokens": 45_000, "outputTokens": 2_345_678, "costUsd": 1.256 },
     }));
-    text += &render::summary(&view(), &plain, None, Some(&agents[1]));
+    text += &render::summary(&view(), &plain, &Seen::default(), Some(&agents[1]));
+    let turn = Seen { usage: Some(Usage { output_tokens: 7, cost_usd: Some(0.0123), ..Usage::default() }), ..seen };
+    text += &format!("\n{}", render::summary(&view(), &plain, &turn, None));
+    let quick = Seen { started_at: Some(NOW), ended_at: Some(NOW.plus(1_260)), ..Seen::default() };
+    text += &format!("\n{}", render::summary(&view(), &plain, &quick, None));
+    let unfinished = Seen { started_at: Some(NOW), ..Seen::default() };
+    assert_eq!(unfinished.took(), None, "the clock here says nothing about a turn there");
     insta::assert_snapshot!("summary", text);
 }
 
