@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use paseo_sdk::catalogue::{AgentOutcome, DaemonInfo};
 use paseo_sdk::model::{
-    Agent, AgentId, ListedWorktree, Outcome, Permission, ProviderInfo, SetupStatus, Status, Timestamp, TurnEnd, Usage,
-    WaitOutcome,
+    Agent, AgentId, ListedWorktree, Outcome, ProviderInfo, SetupStatus, Status, Timestamp, TurnEnd, Usage, WaitOutcome,
 };
 
+use crate::permission;
 use crate::table::{Cell, Table, clean};
 use crate::transcript::Seen;
 
@@ -128,54 +128,12 @@ pub fn agent(view: &View, agent: &Agent) -> String {
     }
     let mut text = facts.render(view);
     for permission in &agent.permissions {
-        let _ = write!(text, "\n{}", self::permission(view, permission));
+        let _ = write!(text, "\n{}", permission::whole(view, permission));
     }
     if let Some(message) = agent.last_message.as_ref().filter(|message| !message.trim().is_empty()) {
         let _ = write!(text, "\n{}\n{}\n", view.paint(Color::Bold, "last message"), indented(message.trim_end()));
     }
     text
-}
-
-/// Lists what agents wait for.
-#[must_use]
-pub fn permissions(view: &View, permissions: &[Permission]) -> String {
-    if permissions.is_empty() {
-        return String::new();
-    }
-    let mut table = Table::new(&["AGENT", "REQUEST", "WANTS", "ASKED"]);
-    for permission in permissions {
-        table.row(vec![
-            Cell::plain(short(&permission.agent_id)),
-            Cell::plain(clean(permission.request_id.as_str())),
-            Cell::plain(clean(&permission.title)),
-            Cell::plain(ago(view.now, permission.asked_at)),
-        ]);
-    }
-    table.render(view)
-}
-
-/// Shows one permission request whole: nobody should allow what they cannot see.
-#[must_use]
-pub fn permission(view: &View, permission: &Permission) -> String {
-    let mut text = view.paint(Color::Yellow, &format!("permission: {}", clean(&permission.title)));
-    text.push('\n');
-    if let Some(description) = &permission.description {
-        let _ = writeln!(text, "{}", indented(description.trim_end()));
-    }
-    if let Some(input) = input(&permission.input) {
-        let _ = writeln!(text, "{}", indented(&input));
-    }
-    for option in &permission.options {
-        let _ = writeln!(text, "    --option {}: {}", clean(&option.option_id), clean(&option.label));
-    }
-    text
-}
-
-/// Says how to answer a permission request that cannot be answered in place.
-#[must_use]
-pub fn how_to_answer(permission: &Permission) -> String {
-    let (agent, request) = (short(&permission.agent_id), clean(permission.request_id.as_str()));
-    format!("allow: paseo permit allow {agent} {request}\ndeny:  paseo permit deny {agent} {request}")
 }
 
 /// Lists worktrees.
@@ -461,22 +419,6 @@ fn worktree_state(worktree: &ListedWorktree) -> String {
     });
     words.extend((!worktree.trusted).then(|| "untrusted".to_owned()));
     words.join(" ")
-}
-
-/// Returns what would be done as text: a script or a command as it is, anything else as JSON.
-fn input(input: &serde_json::Value) -> Option<String> {
-    use serde_json::Value;
-    match input {
-        Value::Null => None,
-        Value::String(text) => Some(text.clone()),
-        Value::Object(fields) => match fields.iter().next() {
-            Some((name, Value::String(text))) if fields.len() == 1 && matches!(name.as_str(), "script" | "command") => {
-                Some(text.clone())
-            }
-            _ => serde_json::to_string_pretty(input).ok(),
-        },
-        _ => serde_json::to_string_pretty(input).ok(),
-    }
 }
 
 fn lasted(milliseconds: i64) -> String {
