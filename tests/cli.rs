@@ -1,6 +1,8 @@
 //! The command line: what it prints, how it ends, and what it understands.
 
 mod arguments;
+mod asking;
+mod diff;
 mod help;
 mod render;
 mod scratch;

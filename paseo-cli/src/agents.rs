@@ -1,10 +1,10 @@
 //! Commands that are an operation on agents or their permissions, and how its answer is shown.
 
 use paseo_sdk::catalogue::{
-    ArchiveAgent, CancelAgent, DeleteAgent, GetAgentStatus, ListAgents, ListPendingPermissions, RespondToPermission,
-    SetAgentMode, UpdateAgent, WaitForAgent, WaitMode,
+    ArchiveAgent, CancelAgent, DeleteAgent, GetAgentStatus, ListAgents, ListPendingPermissions, SetAgentMode,
+    UpdateAgent, WaitForAgent, WaitMode,
 };
-use paseo_sdk::model::{Agent, AgentRef, Behavior, Mode, Permission, Status};
+use paseo_sdk::model::{Agent, AgentRef, Behavior, Decision, Mode, Permission, Status};
 use paseo_sdk::{ApiError, Code};
 
 use crate::command::{Answer, Delete, Ls, PermitCommand, Update, Wait};
@@ -13,7 +13,8 @@ use crate::render::{self, plural, short};
 use crate::screen::Screen;
 use crate::start::Daemon;
 use crate::table::clean;
-use crate::{place, prompt};
+use crate::transcript::Seen;
+use crate::{permission, place, prompt};
 
 /// `paseo ls`.
 pub(crate) async fn ls(ls: Ls, daemon: &Daemon, mut screen: Screen, json: bool) -> Result<Exit, Failure> {
@@ -74,9 +75,10 @@ pub(crate) async fn wait(wait: Wait, daemon: &Daemon, mut screen: Screen, json: 
         let end = if message.ends_with('\n') { "" } else { "\n" };
         screen.pieces([crate::transcript::Piece::Text(format!("{message}{end}"))])?;
     }
-    screen.aside(&(render::summary(&screen.notes, &outcome, None, None) + "\n"))?;
+    screen.aside(&(render::summary(&screen.notes, &outcome, &Seen::default(), None) + "\n"))?;
     for permission in &outcome.permissions {
-        screen.note(&render::how_to_answer(permission))?;
+        screen.aside(&permission::whole(&screen.notes, permission))?;
+        screen.note(&permission::how_to_answer(permission))?;
     }
     Ok(Exit::of(&outcome))
 }
@@ -162,24 +164,26 @@ pub(crate) async fn permit(
             } else if pending.is_empty() {
                 screen.note("no agent waits for permission")?;
             } else {
-                screen.raw(&render::permissions(&screen.out, &pending))?;
+                screen.raw(&permission::list(&screen.out, &pending))?;
             }
             Ok(Exit::Done)
         }
-        PermitCommand::Allow { answer, option_id } => {
-            respond(answer, Behavior::Allow, option_id, false, daemon, screen, json).await
+        PermitCommand::Allow { answer, option_id, answers } => {
+            let message = answer.message.clone();
+            let decide = |asked: &_| permission::allowed(asked, option_id.clone(), message.clone(), &answers);
+            respond(&answer, decide, daemon, screen, json).await
         }
         PermitCommand::Deny { answer, interrupt } => {
-            respond(answer, Behavior::Deny, None, interrupt, daemon, screen, json).await
+            let message = answer.message.clone();
+            let decision = Decision { message, interrupt, ..permission::plain(Behavior::Deny) };
+            respond(&answer, |_: &_| Ok(decision.clone()), daemon, screen, json).await
         }
     }
 }
 
 async fn respond(
-    answer: Answer,
-    behavior: Behavior,
-    option_id: Option<String>,
-    interrupt: bool,
+    answer: &Answer,
+    decide: impl Fn(&Permission) -> Result<Decision, Failure>,
     daemon: &Daemon,
     screen: Screen,
     json: bool,
@@ -189,21 +193,14 @@ async fn respond(
         .list_pending_permissions(ListPendingPermissions { agent_id: Some(answer.agent.clone()) })
         .await?
         .permissions;
+    let chosen = chosen(answer, &pending)?;
+    // Either all of them are answered or none is.
+    let decisions = chosen.iter().map(|permission| decide(permission)).collect::<Result<Vec<_>, _>>()?;
     let mut answered: Vec<Agent> = Vec::new();
-    for permission in chosen(&answer, &pending)? {
-        let agent = client
-            .respond_to_permission(RespondToPermission {
-                agent_id: AgentRef::from(&permission.agent_id),
-                request_id: permission.request_id.clone(),
-                behavior,
-                option_id: option_id.clone(),
-                message: answer.message.clone(),
-                updated_input: None,
-                interrupt,
-            })
-            .await?;
+    for (permission, decision) in chosen.into_iter().zip(decisions) {
+        let word = if decision.behavior == Behavior::Allow { "allowed" } else { "denied" };
+        let agent = client.respond_to_permission(permission::respond(permission, decision)).await?;
         if !json {
-            let word = if behavior == Behavior::Allow { "allowed" } else { "denied" };
             screen.raw(&format!("{word} {}: {}\n", short(&agent.agent_id), clean(&permission.title)))?;
         }
         answered.push(agent);

@@ -314,8 +314,8 @@ pub enum PermitCommand {
         #[arg(short, long)]
         quiet: bool,
     },
-    /// Let an agent do what it asks for
-    #[command(after_help = "Example:\n  paseo permit allow 3f2a")]
+    /// Let an agent do what it asks for, or answer its questions
+    #[command(after_help = "Example:\n  paseo permit allow 3f2a\n  paseo permit allow 3f2a --answer Blue --answer 2")]
     Allow {
         /// Which request, and how.
         #[command(flatten)]
@@ -323,6 +323,9 @@ pub enum PermitCommand {
         /// One of the options that the request offers
         #[arg(long = "option", value_name = "OPTION", conflicts_with = "all")]
         option_id: Option<String>,
+        /// The answer to a question: a choice, its number, or other words; once for each question, in order
+        #[arg(long = "answer", value_name = "TEXT", conflicts_with_all = ["all", "option_id"])]
+        answers: Vec<String>,
     },
     /// Refuse what an agent asks for
     #[command(after_help = "Example:\n  paseo permit deny 3f2a --message \"use the staging database\"")]

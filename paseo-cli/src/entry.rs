@@ -5,13 +5,16 @@ use std::collections::BTreeMap;
 use paseo_sdk::item::{Content, Entry, Happening, Item, ToolCall, ToolStatus};
 use paseo_sdk::model::{Delta, ItemId, Usage};
 
+use crate::diff::Diff;
 use crate::progress::Progress;
-use crate::render::{one_line, outcome_word, time, usage};
-use crate::transcript::{Piece, todo_line};
+use crate::render::{View, one_line, outcome_word, time, usage};
+use crate::todo;
+use crate::transcript::Piece;
 
 /// Turns entries into blocks.
 #[derive(Debug, Default)]
 pub struct Texts {
+    view: View,
     /// Whether items are shown as soon as they are opened.
     live: bool,
     open: BTreeMap<ItemId, Open>,
@@ -22,6 +25,12 @@ pub struct Texts {
 }
 
 impl Texts {
+    /// Begins a text for somebody who looks at it in this way.
+    #[must_use]
+    pub fn new(view: View) -> Texts {
+        Texts { view, ..Texts::default() }
+    }
+
     /// Returns the block of an entry; nothing for one that only begins something, before this is live.
     pub fn entry(&mut self, entry: &Entry) -> Option<Piece> {
         let at = time(entry.at);
@@ -82,7 +91,7 @@ impl Texts {
         }
         let rest = self.open.get(&item.item_id).map(|open| open.progress.rest(&item.content)).unwrap_or_default();
         text += &self.under(&item.item_id, &rest);
-        let foot = foot(item);
+        let foot = foot(&self.view, item);
         if !foot.is_empty() {
             text += &self.under(&item.item_id, "");
             text += &self.fresh_line();
@@ -140,10 +149,10 @@ fn heading(item: &Item) -> String {
 }
 
 /// What is said below an item's text.
-fn foot(item: &Item) -> Vec<String> {
+fn foot(view: &View, item: &Item) -> Vec<String> {
     match &item.content {
-        Content::ToolCall(call) => result(call).into_iter().collect(),
-        Content::Todo { entries } => entries.iter().map(todo_line).collect(),
+        Content::ToolCall(call) => result(call).into_iter().chain(changes(view, call)).collect(),
+        Content::Todo { entries } => entries.iter().map(todo::line).collect(),
         _ => Vec::new(),
     }
 }
@@ -157,4 +166,13 @@ fn result(call: &ToolCall) -> Option<String> {
         ToolStatus::Interrupted => "interrupted",
     };
     Some(call.exit_code.map_or_else(|| format!("({word})"), |code| format!("({word}, exit {code})")))
+}
+
+/// Shows what a tool call changed in files, all of it.
+fn changes(view: &View, call: &ToolCall) -> Vec<String> {
+    let Some(diff) = call.diff.as_deref().filter(|diff| !diff.is_empty()).map(Diff::parse) else { return Vec::new() };
+    let lines = diff.shown(usize::MAX, usize::MAX);
+    std::iter::once(format!("({})", diff.count()))
+        .chain(lines.iter().map(|(color, line)| view.paint(*color, line)))
+        .collect()
 }

@@ -1,8 +1,12 @@
 //! The command line of paseo: a few commands that are operations as they are, and some sugar on top of the client.
 
+pub mod asking;
 pub mod command;
+pub mod diff;
 pub mod entry;
 pub mod exit;
+pub mod permission;
+pub mod question;
 pub mod render;
 pub mod screen;
 pub mod table;
@@ -20,6 +24,8 @@ mod progress;
 mod prompt;
 mod run;
 mod start;
+mod todo;
+mod tool;
 mod watch;
 mod worktrees;
 

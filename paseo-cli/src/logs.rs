@@ -22,7 +22,7 @@ pub(crate) async fn logs(logs: Logs, daemon: &Daemon, mut screen: Screen, json: 
         ..GetAgentTimeline::after(&agent.agent_id, 0)
     };
     let oldest = logs.since.map(|since| screen.out.now.plus(-since.milliseconds));
-    let mut printer = Printer { json, oldest, texts: entry::Texts::default() };
+    let mut printer = Printer { json, oldest, texts: entry::Texts::new(screen.out.clone()) };
     let last = match logs.tail {
         Some(count) => tail(&client, request, count, &mut printer, &mut screen).await?,
         None => all(&client, request, &mut printer, &mut screen).await?,

@@ -4,11 +4,13 @@ use std::fmt::Write as _;
 
 use paseo_sdk::catalogue::{AgentOutcome, DaemonInfo};
 use paseo_sdk::model::{
-    Agent, AgentId, ListedWorktree, Model, Outcome, Permission, ProviderInfo, SetupStatus, Status, Timestamp, TurnEnd,
-    Usage, WaitOutcome,
+    Agent, AgentId, ListedWorktree, Model, Outcome, ProviderInfo, SetupStatus, Status, Timestamp, TurnEnd, Usage,
+    WaitOutcome,
 };
 
+use crate::permission;
 use crate::table::{Cell, Table, clean};
+use crate::transcript::Seen;
 
 /// From where, when and on what a person looks.
 #[derive(Clone, Debug, Default)]
@@ -127,54 +129,12 @@ pub fn agent(view: &View, agent: &Agent) -> String {
     }
     let mut text = facts.render(view);
     for permission in &agent.permissions {
-        let _ = write!(text, "\n{}", self::permission(view, permission));
+        let _ = write!(text, "\n{}", permission::whole(view, permission));
     }
     if let Some(message) = agent.last_message.as_ref().filter(|message| !message.trim().is_empty()) {
         let _ = write!(text, "\n{}\n{}\n", view.paint(Color::Bold, "last message"), indented(message.trim_end()));
     }
     text
-}
-
-/// Lists what agents wait for.
-#[must_use]
-pub fn permissions(view: &View, permissions: &[Permission]) -> String {
-    if permissions.is_empty() {
-        return String::new();
-    }
-    let mut table = Table::new(&["AGENT", "REQUEST", "WANTS", "ASKED"]);
-    for permission in permissions {
-        table.row(vec![
-            Cell::plain(short(&permission.agent_id)),
-            Cell::plain(clean(permission.request_id.as_str())),
-            Cell::plain(clean(&permission.title)),
-            Cell::plain(ago(view.now, permission.asked_at)),
-        ]);
-    }
-    table.render(view)
-}
-
-/// Shows one permission request whole: nobody should allow what they cannot see.
-#[must_use]
-pub fn permission(view: &View, permission: &Permission) -> String {
-    let mut text = view.paint(Color::Yellow, &format!("permission: {}", clean(&permission.title)));
-    text.push('\n');
-    if let Some(description) = &permission.description {
-        let _ = writeln!(text, "{}", indented(description.trim_end()));
-    }
-    if let Some(input) = input(&permission.input) {
-        let _ = writeln!(text, "{}", indented(&input));
-    }
-    for option in &permission.options {
-        let _ = writeln!(text, "    --option {}: {}", clean(&option.option_id), clean(&option.label));
-    }
-    text
-}
-
-/// Says how to answer a permission request that cannot be answered in place.
-#[must_use]
-pub fn how_to_answer(permission: &Permission) -> String {
-    let (agent, request) = (short(&permission.agent_id), clean(permission.request_id.as_str()));
-    format!("allow: paseo permit allow {agent} {request}\ndeny:  paseo permit deny {agent} {request}")
 }
 
 /// Lists worktrees.
@@ -272,9 +232,9 @@ pub fn daemon(view: &View, daemon: &DaemonInfo) -> String {
     text
 }
 
-/// Says in one line what came of a wait, with what exit code, where the work is, and whose it is.
+/// Says in one line what came of a wait, how long the turn took, what it cost, where the work is, and whose it is.
 #[must_use]
-pub fn summary(view: &View, outcome: &AgentOutcome, exit_code: Option<i64>, agent: Option<&Agent>) -> String {
+pub fn summary(view: &View, outcome: &AgentOutcome, seen: &Seen, agent: Option<&Agent>) -> String {
     let (word, color) = match outcome.outcome {
         Some(WaitOutcome::Completed) => ("completed", Color::Green),
         Some(WaitOutcome::Error) => ("failed", Color::Red),
@@ -285,11 +245,19 @@ pub fn summary(view: &View, outcome: &AgentOutcome, exit_code: Option<i64>, agen
         None => (status(outcome.status), status_color(outcome.status)),
     };
     let mut text = view.paint(color, word);
-    if let Some(code) = exit_code {
+    if let Some(code) = seen.exit_code {
         let _ = write!(text, " (exit {code})");
     }
     if let Some(reason) = &outcome.reason {
         let _ = write!(text, ": {}", clean(reason));
+    }
+    if let Some(took) = seen.took() {
+        let _ = write!(text, " · {}", lasted(took));
+    }
+    // What was seen is of the turn that was watched; a wait that was for no prompt tells of all of them.
+    let used = seen.usage.unwrap_or(outcome.usage);
+    if used != Usage::default() {
+        let _ = write!(text, " · {}", usage(&used));
     }
     if let Some(agent) = agent {
         let _ = match &agent.worktree {
@@ -299,9 +267,6 @@ pub fn summary(view: &View, outcome: &AgentOutcome, exit_code: Option<i64>, agen
             }
             None => write!(text, " · {}", view.path(&agent.cwd)),
         };
-    }
-    if outcome.usage != Usage::default() {
-        let _ = write!(text, " · {}", usage(&outcome.usage));
     }
     let _ = write!(text, " · agent {}", short(&outcome.agent_id));
     text
@@ -442,6 +407,8 @@ pub(crate) fn usage(usage: &Usage) -> String {
         thousands(usage.output_tokens)
     );
     match usage.cost_usd {
+        // Most turns cost cents.
+        Some(cost) if cost < 1.0 => format!("{tokens}, ${cost:.4}"),
         Some(cost) => format!("{tokens}, ${cost:.2}"),
         None => tokens,
     }
@@ -473,19 +440,10 @@ fn worktree_state(worktree: &ListedWorktree) -> String {
     words.join(" ")
 }
 
-/// Returns what would be done as text: a script or a command as it is, anything else as JSON.
-fn input(input: &serde_json::Value) -> Option<String> {
-    use serde_json::Value;
-    match input {
-        Value::Null => None,
-        Value::String(text) => Some(text.clone()),
-        Value::Object(fields) => match fields.iter().next() {
-            Some((name, Value::String(text))) if fields.len() == 1 && matches!(name.as_str(), "script" | "command") => {
-                Some(text.clone())
-            }
-            _ => serde_json::to_string_pretty(input).ok(),
-        },
-        _ => serde_json::to_string_pretty(input).ok(),
+fn lasted(milliseconds: i64) -> String {
+    match milliseconds {
+        ..10_000 => format!("{:.1}s", milliseconds.max(0) as f64 / 1000.0),
+        _ => span(milliseconds),
     }
 }
 

@@ -61,7 +61,7 @@ impl Screen {
                     let text = Filter::new(false).pass(&text);
                     self.raw(&self.out.paint(Color::Dim, &text))?;
                 }
-                Piece::Note(line) => self.note(&line)?,
+                Piece::Note(color, line) => self.lines(color, &line)?,
             }
         }
         Ok(())
@@ -93,13 +93,17 @@ impl Screen {
     ///
     /// When the output is closed or full.
     pub fn note(&mut self, lines: &str) -> io::Result<()> {
+        self.lines(Color::Dim, lines)
+    }
+
+    fn lines(&mut self, color: Color, lines: &str) -> io::Result<()> {
         let reset = self.filter.reset();
         if self.style == Style::Rich && !reset.is_empty() {
             self.raw(reset)?;
         }
         let mut stderr = io::stderr().lock();
         for line in lines.lines() {
-            writeln!(stderr, "{}", self.notes.paint(Color::Dim, &clean(line)))?;
+            writeln!(stderr, "{}", self.notes.paint(color, &clean(line)))?;
         }
         Ok(())
     }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use paseo_sdk::item::{Content, Entry, Happening, Item, TodoEntry, TodoStatus, Tool, ToolCall, ToolStatus};
-use paseo_sdk::model::{Delta, Event, ItemId, PromptId, TurnId};
+use paseo_sdk::item::{Content, Entry, Happening, Item, TodoEntry, Tool};
+use paseo_sdk::model::{Delta, Event, ItemId, PromptId, Timestamp, TurnId, Usage};
 
 use crate::progress::Progress;
-use crate::render::{one_line, outcome_word};
+use crate::render::{Color, outcome_word};
+use crate::{todo, tool};
 
 /// Turns what a watcher is told into what is printed.
 ///
@@ -25,7 +26,32 @@ pub struct Transcript {
     open: BTreeMap<ItemId, Open>,
     /// The item whose text was printed last, when it did not end its line.
     unfinished: Option<ItemId>,
-    exit_code: Option<i64>,
+    /// The tool call that the last lines were about.
+    subject: Option<ItemId>,
+    /// The to-do lists as they were last printed, each agent's and sub-agent's.
+    todos: BTreeMap<Option<ItemId>, Vec<TodoEntry>>,
+    seen: Seen,
+}
+
+/// What was seen of the newest turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Seen {
+    /// The exit code of the last script that ended.
+    pub exit_code: Option<i64>,
+    /// Tokens and money, once it has ended.
+    pub usage: Option<Usage>,
+    /// When it started.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+}
+
+impl Seen {
+    /// Returns how many milliseconds the turn took; none when it was not seen from its beginning to its end.
+    #[must_use]
+    pub fn took(&self) -> Option<i64> {
+        Some(self.ended_at?.0.saturating_sub(self.started_at?.0))
+    }
 }
 
 /// For whom it is printed.
@@ -64,8 +90,8 @@ pub enum Piece {
     Text(String),
     /// A piece of what the agent thinks or does beside; only in rich style.
     Aside(String),
-    /// A whole line about the agent.
-    Note(String),
+    /// A whole line about the agent, and what its color says.
+    Note(Color, String),
 }
 
 impl Transcript {
@@ -81,7 +107,9 @@ impl Transcript {
             seq: 0,
             open: BTreeMap::new(),
             unfinished: None,
-            exit_code: None,
+            subject: None,
+            todos: BTreeMap::new(),
+            seen: Seen::default(),
         }
     }
 
@@ -97,10 +125,10 @@ impl Transcript {
         self.turn_ended
     }
 
-    /// Returns the exit code of the last script that ended.
+    /// Returns what was seen of the newest turn.
     #[must_use]
-    pub fn exit_code(&self) -> Option<i64> {
-        self.exit_code
+    pub fn seen(&self) -> &Seen {
+        &self.seen
     }
 
     /// Takes what the watcher was told, and returns what to print.
@@ -135,31 +163,41 @@ impl Transcript {
         let foreign = self.only.is_some() && (self.turn.is_none() || entry.turn_id != self.turn);
         match &entry.what {
             Happening::Notice { text } if !foreign || entry.turn_id.is_none() => {
-                self.note(format!("note: {text}"), out)
+                self.note(Color::Dim, format!("note: {text}"), out)
             }
             Happening::Error { text } if !foreign || entry.turn_id.is_none() => {
-                self.note(format!("error: {text}"), out)
+                self.note(Color::Red, format!("error: {text}"), out)
             }
             _ if foreign => {}
-            Happening::TurnStarted { .. } | Happening::Notice { .. } | Happening::Error { .. } => {}
-            Happening::ItemOpened { item } => self.opened(item, out),
-            Happening::ItemClosed { item } => self.closed(item, out),
-            Happening::TurnEnded { outcome, reason, .. } => {
+            Happening::Notice { .. } | Happening::Error { .. } => {}
+            Happening::TurnStarted { .. } => self.seen = Seen { started_at: Some(entry.at), ..Seen::default() },
+            Happening::ItemOpened { item } => self.opened(item, entry.at, out),
+            Happening::ItemClosed { item } => self.closed(item, entry.at, out),
+            Happening::TurnEnded { outcome, reason, usage } => {
+                self.seen = Seen { usage: Some(*usage), ended_at: Some(entry.at), ..self.seen };
                 self.turn_ended = self.only.is_some();
                 if self.only.is_none() {
                     let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-                    self.note(format!("turn {}{reason}", outcome_word(*outcome)), out);
+                    self.note(Color::Dim, format!("turn {}{reason}", outcome_word(*outcome)), out);
                 }
             }
         }
     }
 
-    fn opened(&mut self, item: &Item, out: &mut Vec<Piece>) {
+    fn opened(&mut self, item: &Item, at: Timestamp, out: &mut Vec<Piece>) {
         let Some(manner) = self.manner(item) else { return };
-        if let Some(heading) = self.heading(item) {
-            self.note(heading, out);
+        self.open.entry(item.item_id.clone()).or_insert(Open { manner, at, progress: Progress::default() });
+        match &item.content {
+            Content::UserMessage { text, .. } => {
+                self.note(Color::Dim, format!("> {}", text.trim_end().replace('\n', "\n> ")), out);
+            }
+            Content::Compaction { text } => {
+                self.note(Color::Dim, format!("note: the agent shortened its memory: {text}"), out);
+            }
+            Content::Todo { entries } => self.todo(item, entries, out),
+            Content::ToolCall(_) if manner == Manner::Lines => self.tool(item, Vec::new(), out),
+            Content::ToolCall(_) | Content::AssistantMessage { .. } | Content::Reasoning { .. } => {}
         }
-        self.open.entry(item.item_id.clone()).or_insert(Open { manner, progress: Progress::default() });
     }
 
     fn delta(&mut self, delta: &Delta, out: &mut Vec<Piece>) {
@@ -172,12 +210,11 @@ impl Transcript {
         self.print(&delta.item_id, manner, text, out);
     }
 
-    fn closed(&mut self, item: &Item, out: &mut Vec<Piece>) {
-        let opened = self.open.contains_key(&item.item_id);
-        if !opened {
-            self.opened(item, out);
+    fn closed(&mut self, item: &Item, at: Timestamp, out: &mut Vec<Piece>) {
+        if !self.open.contains_key(&item.item_id) {
+            self.opened(item, at, out);
         }
-        let Some(Open { manner, progress }) = self.open.get(&item.item_id).cloned() else { return };
+        let Some(Open { manner, at: opened_at, progress }) = self.open.get(&item.item_id).cloned() else { return };
         if manner != Manner::Lines {
             let rest = progress.rest(&item.content);
             self.print(&item.item_id, manner, rest, out);
@@ -186,12 +223,36 @@ impl Transcript {
             }
         }
         self.open.remove(&item.item_id);
-        if let Content::ToolCall(call) = &item.content {
-            match manner {
-                Manner::Text => self.exit_code = call.exit_code,
-                _ => result(call).into_iter().for_each(|line| self.note(line, out)),
+        match &item.content {
+            Content::ToolCall(call) if manner == Manner::Text => self.seen.exit_code = call.exit_code,
+            Content::ToolCall(call) => {
+                let result = tool::result(call, at.0.saturating_sub(opened_at.0));
+                if !result.is_empty() {
+                    self.tool(item, result, out);
+                }
             }
+            Content::Todo { entries } => self.todo(item, entries, out),
+            _ => {}
         }
+    }
+
+    /// Prints lines about a tool call, below the line that says which it is.
+    fn tool(&mut self, item: &Item, lines: Vec<(Color, String)>, out: &mut Vec<Piece>) {
+        let Content::ToolCall(call) = &item.content else { return };
+        let heading = (self.subject.as_ref() != Some(&item.item_id)).then(|| (Color::Bold, tool::heading(call)));
+        self.lines(item, heading.into_iter().chain(lines), out);
+        self.subject = Some(item.item_id.clone());
+    }
+
+    fn todo(&mut self, item: &Item, entries: &[TodoEntry], out: &mut Vec<Piece>) {
+        let before = self.todos.insert(item.parent_id.clone(), entries.to_vec()).unwrap_or_default();
+        self.lines(item, todo::news(&before, entries), out);
+    }
+
+    /// Prints lines about an item, those of a sub-agent further to the right.
+    fn lines(&mut self, item: &Item, lines: impl IntoIterator<Item = (Color, String)>, out: &mut Vec<Piece>) {
+        let indent = if item.parent_id.is_some() { "  " } else { "" };
+        lines.into_iter().for_each(|(color, line)| self.note(color, format!("{indent}{line}"), out));
     }
 
     /// How an item is shown; none when it is not.
@@ -207,19 +268,6 @@ impl Transcript {
         }
     }
 
-    fn heading(&self, item: &Item) -> Option<String> {
-        let indent = if item.parent_id.is_some() { "  " } else { "" };
-        match &item.content {
-            Content::UserMessage { text, .. } => Some(format!("> {}", text.trim_end().replace('\n', "\n> "))),
-            Content::ToolCall(call) if self.manner(item) == Some(Manner::Lines) => {
-                Some(format!("{indent}* {}", one_line(&call.title)))
-            }
-            Content::Todo { entries } => Some(entries.iter().map(todo_line).collect::<Vec<_>>().join("\n")),
-            Content::Compaction { text } => Some(format!("note: the agent shortened its memory: {text}")),
-            _ => None,
-        }
-    }
-
     fn print(&mut self, id: &ItemId, manner: Manner, text: String, out: &mut Vec<Piece>) {
         if text.is_empty() {
             return;
@@ -228,21 +276,24 @@ impl Transcript {
             out.extend(self.end_line());
         }
         self.unfinished = (!text.ends_with('\n')).then(|| id.clone());
+        self.subject = None;
         out.push(if manner == Manner::Aside { Piece::Aside(text) } else { Piece::Text(text) });
     }
 
-    fn note(&mut self, line: String, out: &mut Vec<Piece>) {
+    fn note(&mut self, color: Color, line: String, out: &mut Vec<Piece>) {
         // Where output and notes go different ways, a note does not end the output's line.
         if self.style == Style::Rich {
             out.extend(self.end_line());
         }
-        out.push(Piece::Note(line));
+        self.subject = None;
+        out.push(Piece::Note(color, line));
     }
 }
 
 #[derive(Clone, Debug)]
 struct Open {
     manner: Manner,
+    at: Timestamp,
     progress: Progress,
 }
 
@@ -255,29 +306,4 @@ enum Manner {
     Aside,
     /// A few lines about it.
     Lines,
-}
-
-/// Says how a tool call went, where that is worth a line; of a failed one also the end of what it printed.
-fn result(call: &ToolCall) -> Vec<String> {
-    const SHOWN: usize = 5;
-    let word = match call.status {
-        ToolStatus::Running | ToolStatus::Completed => return Vec::new(),
-        ToolStatus::Failed => "failed",
-        ToolStatus::Denied => "not allowed",
-        ToolStatus::Interrupted => "interrupted",
-    };
-    let code = call.exit_code.map(|code| format!(" (exit {code})")).unwrap_or_default();
-    let output: Vec<_> = call.output.as_deref().unwrap_or("").trim_end().lines().collect();
-    let shown = &output[output.len().saturating_sub(SHOWN)..];
-    std::iter::once(format!("  {word}{code}")).chain(shown.iter().map(|line| format!("  | {line}"))).collect()
-}
-
-/// Shows one line of a to-do list.
-pub(crate) fn todo_line(entry: &TodoEntry) -> String {
-    let mark = match entry.status {
-        TodoStatus::Pending => ' ',
-        TodoStatus::InProgress => '>',
-        TodoStatus::Completed => 'x',
-    };
-    format!("[{mark}] {}", one_line(&entry.text))
 }

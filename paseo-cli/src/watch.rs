@@ -5,16 +5,18 @@ use std::pin::Pin;
 
 use paseo_sdk::ApiError;
 use paseo_sdk::catalogue::{
-    AgentOutcome, CancelAgent, GetAgentStatus, RespondToPermission, WaitForAgent, WaitUntil, WatchAgents, WatchFrom,
+    AgentOutcome, CancelAgent, GetAgentStatus, WaitForAgent, WaitUntil, WatchAgents, WatchFrom,
 };
 use paseo_sdk::client::Client;
 use paseo_sdk::model::{
-    Agent, AgentId, AgentRef, Behavior, Duration, Event, Permission, PromptId, SetupStatus, WaitOutcome,
+    Agent, AgentId, AgentRef, Decision, Duration, Event, Permission, PromptId, SetupStatus, WaitOutcome,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
+use crate::asking::{Asking, Typed};
 use crate::exit::{Exit, Failure};
+use crate::permission;
 use crate::prompt::Lines;
 use crate::render::{self, short};
 use crate::run::deleted;
@@ -73,20 +75,18 @@ struct Showing {
     screen: Screen,
     transcript: Transcript,
     lines: Lines,
-    question: Option<Question>,
+    question: Option<Asked>,
     /// The agent as it was last seen.
     agent: Option<Agent>,
     setup: SetupStatus,
 }
 
 /// What a person is being asked.
-enum Question {
-    /// Whether the agent may.
-    Permission(Permission),
-    /// What it shall be told in place of a yes.
-    Message(Permission),
+enum Asked {
+    /// Whether the agent may, or what it asks.
+    Permission(Asking),
     /// Whether to detach, to interrupt, or to go on with the question from before.
-    Leave(Option<Permission>),
+    Leave(Option<Asking>),
 }
 
 /// The outcome of a wait, and the number of the last entry that belongs to it.
@@ -107,11 +107,11 @@ impl Showing {
             if let Some((outcome, _)) = arrived.take_if(|(outcome, last)| self.has_shown(outcome, *last)) {
                 let asks = outcome.outcome == Some(WaitOutcome::Permission) && self.screen.interactive;
                 match outcome.permissions.first() {
-                    Some(permission) if asks => self.ask(permission.clone())?,
+                    Some(permission) if asks => self.ask(Asking::new(permission.clone()))?,
                     _ => return self.end(&outcome),
                 }
             }
-            let leaving = matches!(self.question, Some(Question::Leave(_)));
+            let leaving = matches!(self.question, Some(Asked::Leave(_)));
             tokio::select! {
                 answer = ready(&mut wait) => {
                     wait = None;
@@ -208,7 +208,8 @@ impl Showing {
         }
         self.agent = Some(agent.clone());
         let answered = match &self.question {
-            Some(Question::Permission(asked) | Question::Message(asked)) => {
+            Some(Asked::Permission(asking)) => {
+                let asked = asking.permission();
                 // A state from before the question says nothing about it.
                 agent.updated_at >= asked.asked_at
                     && agent.permissions.iter().all(|permission| permission.request_id != asked.request_id)
@@ -223,13 +224,12 @@ impl Showing {
         Ok(answered)
     }
 
-    fn ask(&mut self, permission: Permission) -> Result<(), Failure> {
+    fn ask(&mut self, asking: Asking) -> Result<(), Failure> {
         let line = self.transcript.end_line();
         self.screen.pieces(line)?;
         self.lines.discard();
-        let text = render::permission(&self.screen.notes, &permission);
-        self.screen.aside(&format!("{text}{ANSWERS}"))?;
-        self.question = Some(Question::Permission(permission));
+        self.screen.aside(&asking.render(&self.screen.notes))?;
+        self.question = Some(Asked::Permission(asking));
         Ok(())
     }
 
@@ -239,66 +239,43 @@ impl Showing {
         self.lines.discard();
         self.screen.aside("\n[d]etach, [i]nterrupt, or Enter to go on (Ctrl-C again interrupts): ")?;
         let before = match self.question.take() {
-            Some(Question::Permission(asked) | Question::Message(asked)) => Some(asked),
-            Some(Question::Leave(before)) => before,
+            Some(Asked::Permission(asking)) => Some(asking),
+            Some(Asked::Leave(before)) => before,
             None => None,
         };
-        self.question = Some(Question::Leave(before));
+        self.question = Some(Asked::Leave(before));
         Ok(())
     }
 
     /// Takes what a person typed; none at the end of the input.
     async fn typed(&mut self, line: Option<String>) -> Result<Next, Failure> {
-        let answer = line.as_deref().map(|line| line.trim().to_lowercase());
-        match (self.question.take(), answer.as_deref()) {
-            (Some(Question::Leave(_)), Some("d" | "detach")) => self.detach(Exit::Done).map(Next::Exit),
-            (Some(Question::Leave(_)), Some("i" | "interrupt")) => Ok(Next::Interrupt),
-            (Some(Question::Leave(Some(permission))), _) => self.ask(permission).map(|()| Next::Nothing),
-            (Some(Question::Leave(None)) | None, _) => Ok(Next::Nothing),
-            (Some(Question::Permission(permission) | Question::Message(permission)), None) => {
+        let word = line.as_deref().map(|line| line.trim().to_lowercase());
+        match (self.question.take(), line) {
+            (Some(Asked::Leave(before)), _) => match (word.as_deref(), before) {
+                (Some("d" | "detach"), _) => self.detach(Exit::Done).map(Next::Exit),
+                (Some("i" | "interrupt"), _) => Ok(Next::Interrupt),
+                (_, Some(asking)) => self.ask(asking).map(|()| Next::Nothing),
+                (_, None) => Ok(Next::Nothing),
+            },
+            (None, _) => Ok(Next::Nothing),
+            (Some(Asked::Permission(asking)), None) => {
                 self.screen.aside("\n")?;
-                self.screen.note(&render::how_to_answer(&permission))?;
+                self.screen.note(&permission::how_to_answer(asking.permission()))?;
                 Ok(Next::Exit(Exit::Permission))
             }
-            (Some(Question::Permission(permission)), Some("y" | "yes")) => {
-                self.respond(permission, Behavior::Allow, None).await
-            }
-            (Some(Question::Permission(permission)), Some("n" | "no")) => {
-                self.respond(permission, Behavior::Deny, None).await
-            }
-            (Some(Question::Permission(permission)), Some("m" | "message")) => {
-                self.screen.aside("not allowed; tell the agent: ")?;
-                self.question = Some(Question::Message(permission));
-                Ok(Next::Nothing)
-            }
-            (Some(Question::Permission(permission)), Some(_)) => {
-                self.screen.aside(ANSWERS)?;
-                self.question = Some(Question::Permission(permission));
-                Ok(Next::Nothing)
-            }
-            (Some(Question::Message(permission)), Some(_)) => {
-                let message = line.filter(|line| !line.trim().is_empty());
-                self.respond(permission, Behavior::Deny, message).await
-            }
+            (Some(Asked::Permission(asking)), Some(line)) => match asking.typed(&self.screen.notes, &line) {
+                Typed::Again(asking, text) => {
+                    self.screen.aside(&text)?;
+                    self.question = Some(Asked::Permission(asking));
+                    Ok(Next::Nothing)
+                }
+                Typed::Decided(permission, decision) => self.respond(&permission, decision).await,
+            },
         }
     }
 
-    async fn respond(
-        &mut self,
-        permission: Permission,
-        behavior: Behavior,
-        message: Option<String>,
-    ) -> Result<Next, Failure> {
-        let answer = RespondToPermission {
-            agent_id: AgentRef::from(&self.follow.agent),
-            request_id: permission.request_id,
-            behavior,
-            option_id: None,
-            message,
-            updated_input: None,
-            interrupt: false,
-        };
-        match self.follow.client.respond_to_permission(answer).await {
+    async fn respond(&mut self, permission: &Permission, decision: Decision) -> Result<Next, Failure> {
+        match self.follow.client.respond_to_permission(permission::respond(permission, decision)).await {
             Ok(agent) => self.agent = Some(agent),
             // Somebody else was faster, or the agent asks no more.
             Err(error) if matches!(error.code, paseo_sdk::Code::Conflict | paseo_sdk::Code::NotFound) => {
@@ -320,13 +297,12 @@ impl Showing {
     fn end(&mut self, outcome: &AgentOutcome) -> Result<Exit, Failure> {
         let line = self.transcript.end_line();
         self.screen.pieces(line)?;
-        let exit_code = self.transcript.exit_code();
-        let line = render::summary(&self.screen.notes, outcome, exit_code, self.agent.as_ref());
+        let line = render::summary(&self.screen.notes, outcome, self.transcript.seen(), self.agent.as_ref());
         if outcome.outcome == Some(WaitOutcome::Permission) {
             for permission in &outcome.permissions {
-                let text = render::permission(&self.screen.notes, permission);
+                let text = permission::whole(&self.screen.notes, permission);
                 self.screen.aside(&text)?;
-                self.screen.note(&render::how_to_answer(permission))?;
+                self.screen.note(&permission::how_to_answer(permission))?;
             }
         }
         self.screen.aside(&(line + "\n"))?;
@@ -355,8 +331,6 @@ enum Next {
     Interrupt,
     Exit(Exit),
 }
-
-const ANSWERS: &str = "[y]es / [n]o / [m]essage: ";
 
 /// Waits for what is pending; for ever when nothing is.
 async fn ready<T>(waiting: &mut Option<Pending<T>>) -> Result<T, ApiError> {

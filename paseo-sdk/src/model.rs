@@ -197,7 +197,9 @@ pub struct Permission {
     /// More, where there is more to say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// What would be done, as the provider gives it.
+    /// What would be done, as the provider gives it. For a plan `{"plan": "…"}`, in Markdown. For a question
+    /// `{"questions": [{"question": "Which color?", "header": "Color", "options": [{"label": "Blue", "description":
+    /// "…"}], "multiSelect": false}]}`.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub input: serde_json::Value,
     /// Answers it offers beside a plain allow or deny.

@@ -1,6 +1,7 @@
 //! Transcripts: what is printed while an agent works, whatever arrives of what it says.
 
 use paseo_cli::entry::Texts;
+use paseo_cli::table::clean;
 use paseo_cli::transcript::{Piece, Style, Transcript, Voice};
 use paseo_sdk::item::{Entry, Happening, Item, ToolCall};
 use paseo_sdk::model::{Delta, Event};
@@ -13,7 +14,7 @@ fn deltas_are_printed_as_they_come_and_the_closed_item_adds_the_rest() {
     play.start().open("i1", "make").text("i1", 0, "one\n").text("i1", 4, "tw").close("i1", "one\ntwo\nthree", 0);
     assert_eq!(play.stdout, "one\ntwo\nthree");
     assert_eq!(play.pieces, ["one\n", "tw", "o\nthree"]);
-    assert_eq!(play.transcript.exit_code(), Some(0));
+    assert_eq!(play.transcript.seen().exit_code, Some(0));
 }
 
 #[test]
@@ -126,6 +127,64 @@ fn a_program_gets_only_the_agents_words_and_a_person_sees_its_work() {
 }
 
 #[test]
+fn the_turn_of_a_coding_agent_is_told_as_it_happens() {
+    let mut play = coding(Style::Rich);
+    insta::assert_snapshot!("coding", play.told());
+    assert_eq!(play.transcript.seen().took(), Some((play.seq - 1) * 1500));
+    assert_eq!(play.transcript.seen().usage.and_then(|usage| usage.cost_usd), Some(0.0123));
+    play.turn = "t2".to_owned();
+    play.start();
+    assert_eq!(play.transcript.seen().took(), None, "the next turn has not ended");
+}
+
+#[test]
+fn a_program_gets_nothing_of_tools_lists_and_diffs() {
+    assert_eq!(coding(Style::Plain).told(), "I look first.\nDone.\n");
+}
+
+#[test]
+fn results_that_come_late_say_again_whose_they_are() {
+    let mut play = Play::new(Style::Rich, Voice::Messages, Some("p1"));
+    play.start()
+        .call("a", json!({ "name": "Bash", "title": "make a" }))
+        .call("b", json!({ "name": "Bash", "title": "make b" }));
+    play.done("a", json!({ "name": "Bash", "title": "make a", "output": "1\n2\n" }));
+    play.done("b", json!({ "name": "Bash", "title": "make b", "status": "interrupted" }));
+    insta::assert_snapshot!("late", play.told());
+}
+
+#[test]
+fn a_to_do_list_is_told_whole_once_and_then_what_changes() {
+    let mut play = Play::new(Style::Rich, Voice::Messages, Some("p1"));
+    let list = |words: [&str; 3]| -> Vec<Value> {
+        ["find", "fix", "test"]
+            .iter()
+            .zip(words)
+            .map(|(text, status)| json!({ "text": text, "status": status }))
+            .collect()
+    };
+    play.start().todo("l1", list(["in_progress", "pending", "pending"]));
+    play.todo("l2", list(["in_progress", "pending", "pending"]));
+    play.todo("l3", list(["completed", "in_progress", "pending"]));
+    play.todo("l3", Vec::new());
+    insta::assert_snapshot!("todo", play.told());
+}
+
+#[test]
+fn logs_show_changes_and_lists() {
+    let mut text = String::new();
+    let mut texts = Texts::default();
+    for event in &coding(Style::Rich).events {
+        if let Event::AgentEntry { entry, .. } = event
+            && let Some(Piece::Text(piece)) = texts.entry(entry)
+        {
+            text += &piece;
+        }
+    }
+    insta::assert_snapshot!("logs_coding", text);
+}
+
+#[test]
 fn logs_show_each_entry_with_its_time_and_grow_while_it_works() {
     let entries = |live: bool| {
         let mut texts = Texts::default();
@@ -133,7 +192,7 @@ fn logs_show_each_entry_with_its_time_and_grow_while_it_works() {
         let mut play = Play::script();
         let add = |pieces: Vec<Piece>| {
             pieces.into_iter().map(|piece| match piece {
-                Piece::Text(text) | Piece::Aside(text) | Piece::Note(text) => text,
+                Piece::Text(text) | Piece::Aside(text) | Piece::Note(_, text) => text,
             })
         };
         if live {
@@ -179,6 +238,44 @@ proptest! {
     }
 }
 
+/// A turn with everything that a coding agent does.
+fn coding(style: Style) -> Play {
+    let mut play = Play::new(style, Voice::Messages, Some("p1"));
+    let diff = "--- a/src/a.rs\n+++ b/src/a.rs\n@@ -9,4 +9,5 @@ fn main() {\n \tlet a = 1;\n-\told(\u{1b}[2J);\n+\tnew();\n+\tmore();\n \n }\n";
+    let long: String = (1..=50).map(|line| format!("+line {line}\n")).collect();
+    let edit = |more: Value| merged(json!({ "tool": "edit", "name": "Edit", "title": "src/a.rs" }), more);
+    play.start()
+        .entry(json!({ "type": "item_opened", "item": { "itemId": "m1", "kind": "assistant_message", "text": "" } }))
+        .text("m1", 0, "I look ")
+        .text("m1", 7, "first.")
+        .say("m1", "I look first.")
+        .call("r1", json!({ "tool": "read", "name": "Read", "title": "src/a.rs" }))
+        .done("r1", json!({ "tool": "read", "name": "Read", "title": "src/a.rs", "output": "fn main() {}" }))
+        .todo("l1", vec![json!({ "text": "fix\nit", "status": "in_progress" })])
+        .call("e1", edit(json!({})))
+        .done("e1", edit(json!({ "diff": diff, "output": "The file was updated." })))
+        .done("w1", json!({ "tool": "write", "name": "Write", "title": "b.txt", "diff": format!("@@ -0,0 +1,50 @@\n{long}") }))
+        .call("b1", json!({ "name": "Bash", "title": "npm test &&\n\u{1b}[31mnpm run" }))
+        .done("b1", json!({ "name": "Bash", "title": "npm test &&\nnpm run", "output": "one\ntwo\n", "exitCode": 0 }))
+        .call("b2", json!({ "name": "Bash", "title": "npm run lint" }))
+        .done("b2", json!({ "name": "Bash", "title": "npm run lint", "status": "failed", "output": "1\n2\n3\n4\n5\nbad\n", "exitCode": 2 }))
+        .call("b3", json!({ "name": "Bash", "title": "git push" }))
+        .done("b3", json!({ "name": "Bash", "title": "git push", "status": "denied", "output": "not today" }))
+        .call("s1", json!({ "tool": "sub_agent", "name": "Task", "title": "look for callers" }))
+        .call("s2", json!({ "tool": "search", "name": "Grep", "title": "old\\(", "parentId": "s1" }))
+        .done("s2", json!({ "tool": "search", "name": "Grep", "title": "old\\(", "parentId": "s1", "output": "none" }))
+        .entry(json!({ "type": "item_closed", "item": { "itemId": "s3", "parentId": "s1", "kind": "assistant_message", "text": "for the agent only" } }))
+        .todo("l2", vec![json!({ "text": "fix\nit", "status": "in_progress" })]);
+    play.seq += 20;
+    play.done("s1", json!({ "tool": "sub_agent", "name": "Task", "title": "look for callers", "output": "none" }))
+        .todo("l3", vec![json!({ "text": "fix\nit", "status": "completed" })])
+        .say("m2", "Done.")
+        .entry(
+            json!({ "type": "turn_ended", "outcome": "completed", "usage": { "outputTokens": 7, "costUsd": 0.0123 } }),
+        );
+    play
+}
+
 /// Plays events to a transcript, and keeps what it prints.
 struct Play {
     transcript: Transcript,
@@ -186,6 +283,8 @@ struct Play {
     turn: String,
     seq: i64,
     pieces: Vec<String>,
+    /// Everything, as it looks where both outputs are one terminal.
+    terminal: String,
     stdout: String,
     stderr: String,
 }
@@ -198,6 +297,7 @@ impl Play {
             turn: "t1".to_owned(),
             seq: 0,
             pieces: Vec::new(),
+            terminal: String::new(),
             stdout: String::new(),
             stderr: String::new(),
         }
@@ -224,6 +324,27 @@ impl Play {
         self.entry(json!({ "type": "item_closed", "item": call(id, title, "failed", Some(output), 0, Some(2)) }))
     }
 
+    fn call(&mut self, id: &str, more: Value) -> &mut Play {
+        self.entry(
+            json!({ "type": "item_opened", "item": merged(json!(call(id, "", "running", None, 0, None)), more) }),
+        )
+    }
+
+    fn done(&mut self, id: &str, more: Value) -> &mut Play {
+        self.entry(
+            json!({ "type": "item_closed", "item": merged(json!(call(id, "", "completed", None, 0, None)), more) }),
+        )
+    }
+
+    fn todo(&mut self, id: &str, entries: Vec<Value>) -> &mut Play {
+        self.entry(json!({ "type": "item_closed", "item": { "itemId": id, "kind": "todo", "entries": entries } }))
+    }
+
+    /// Returns what there was to see, with the color of each note before it.
+    fn told(&self) -> &str {
+        &self.terminal
+    }
+
     fn say(&mut self, id: &str, text: &str) -> &mut Play {
         let item = json!({ "itemId": id, "kind": "assistant_message", "text": text });
         self.entry(json!({ "type": "item_closed", "item": item }))
@@ -247,15 +368,26 @@ impl Play {
         for piece in self.transcript.feed(&event) {
             match piece {
                 Piece::Text(text) | Piece::Aside(text) => {
+                    self.terminal += &text;
                     self.stdout += &text;
                     self.pieces.push(text);
                 }
-                Piece::Note(line) => self.stderr += &format!("{line}\n"),
+                Piece::Note(color, line) => {
+                    let mark = format!("{color:?}");
+                    line.lines().for_each(|line| self.terminal += &format!("{mark:8}{}\n", clean(line)));
+                    self.stderr += &format!("{line}\n");
+                }
             }
         }
         self.events.push(event);
         self
     }
+}
+
+fn merged(mut value: Value, more: Value) -> Value {
+    let fields = value.as_object_mut().expect("an object");
+    fields.extend(more.as_object().expect("an object").clone());
+    value
 }
 
 fn call(id: &str, title: &str, status: &str, output: Option<&str>, omitted: i64, code: Option<i64>) -> Item {

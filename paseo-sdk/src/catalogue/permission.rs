@@ -40,7 +40,8 @@ pub struct RespondToPermission {
     /// What to tell the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// What to do in place of the request's `input`.
+    /// What to do in place of the request's `input`. A question is allowed with `{"answers": {"Which color?": "Blue"}}`:
+    /// for each question one of its options' labels, several of them joined with ", ", or other words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub updated_input: Option<serde_json::Value>,
     /// End the turn as well.
