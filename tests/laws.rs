@@ -32,7 +32,12 @@ fn every_machine_keeps_the_laws() {
 
 #[test]
 fn every_session_makes_one_bounded_thing_of_any_journal() {
-    for_any_bytes(300, 1_500, paseo_fuzz::session);
+    for_any_bytes(1_000, 1_500, paseo_fuzz::session);
+}
+
+#[test]
+fn a_session_holds_no_more_of_a_long_journal_than_of_a_short_one() {
+    paseo_fuzz::long_journals();
 }
 
 #[test]

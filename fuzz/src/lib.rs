@@ -1,4 +1,4 @@
-//! What holds for any bytes: four functions that panic when it does not.
+//! What holds for any bytes: functions that panic when it does not.
 //!
 //! The test suite gives them random bytes, a fuzzer gives them better ones, and a failure of either is a few bytes that
 //! both can repeat.
@@ -11,5 +11,5 @@ mod wire;
 
 pub use laws::{Broken, MOST_OUTPUTS, Step, laws};
 pub use machines::machines;
-pub use session::session;
+pub use session::{long_journals, session};
 pub use wire::{frames, params};

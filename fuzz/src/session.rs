@@ -1,51 +1,170 @@
 //! What every provider makes of any journal.
 
-use paseo_sdk::model::{Behavior, Decision, Mode, Prompt, RequestId};
-use paseo_sdk::provider::{self, Event, Exit, LaunchSpec, Line, Provider, Record, Step, Tell, TellId, What, Whom};
+mod claude;
+mod held;
+mod journal;
+mod long;
+mod odd;
+mod order;
+mod shell;
+mod tell;
+
+use paseo_sdk::model::{Mode, Usage};
+use paseo_sdk::provider::{self, Ending, Event, Exit, LaunchSpec, Provider, Record, Session, Step, What};
 use serde_json::json;
 
+use self::held::held;
+use self::order::Order;
+use self::tell::Teller;
 use crate::bytes::Bytes;
 
-/// Reads any records through every provider's session, twice.
+pub use self::long::long_journals;
+
+/// Lets the first byte choose a provider and the rest write a journal, which its session reads.
+///
+/// Most journals are such as shims write: told is only what the session has put into words, each id once, and the end is
+/// `Exited`. The others hold anything in any order.
 ///
 /// # Panics
 ///
-/// When a session panics, makes two things of the same records, or says much more than it was told.
+/// When a session panics, makes two things of the same records, or says, sums up or holds much more than it was told.
+/// Of a journal such as shims write, also when things happen in an order that makes no sense, or when a session that
+/// began with the summary of a quiet moment goes on in another way.
 pub fn session(data: &[u8]) {
-    for provider in provider::all() {
-        read(*provider, Bytes(data));
+    let Some((which, rest)) = data.split_first() else { return };
+    let all = provider::all();
+    let mut bytes = Bytes(rest);
+    let mut reading = Reading::new(all[usize::from(*which) % all.len()], &mut bytes);
+    while !bytes.is_empty() && !reading.is_over() {
+        reading.go_on(&mut bytes);
+    }
+    reading.end();
+}
+
+/// A journal that is read while it is written.
+struct Reading {
+    provider: &'static dyn Provider,
+    spec: LaunchSpec,
+    one: Box<dyn Session>,
+    /// Reads the same.
+    other: Option<Box<dyn Session>>,
+    /// Reads the same, and was begun with the summary of a quiet moment.
+    heir: Option<Box<dyn Session>>,
+    order: Order,
+    teller: Teller,
+    /// Whether anything comes in any order.
+    wild: bool,
+    exited: bool,
+    seq: i64,
+    /// The bytes of the journal so far.
+    length: usize,
+}
+
+impl Reading {
+    fn new(provider: &'static dyn Provider, bytes: &mut Bytes<'_>) -> Reading {
+        let spec = spec(bytes.pick(&[Mode::Default, Mode::FullAccess]));
+        Reading {
+            provider,
+            one: provider.session(&spec),
+            other: Some(provider.session(&spec)),
+            heir: None,
+            spec,
+            order: Order::default(),
+            teller: Teller::default(),
+            wild: bytes.below(8) == 7,
+            exited: false,
+            seq: 0,
+            length: 0,
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.exited && !self.wild || self.seq >= LONGEST_JOURNAL
+    }
+
+    fn go_on(&mut self, bytes: &mut Bytes<'_>) {
+        let name = self.provider.name();
+        let what = match self.wild {
+            true => journal::anything(bytes, name, &*self.one),
+            false if self.seq == 0 => journal::beginning(bytes, self.provider, &self.spec),
+            false => {
+                let room = self.provider.traits().steers || self.order.is_quiet();
+                journal::record(bytes, name, &*self.one, &mut self.teller, room)
+            }
+        };
+        self.read(what);
+        let (id, tell) = (self.teller.id("any"), tell::tell(bytes));
+        let words = self.one.phrase(&id, &tell);
+        for twin in self.other.iter().chain(&self.heir) {
+            assert_eq!(words, twin.phrase(&id, &tell), "{name} has two words for {tell:?}");
+        }
+        if !self.wild && self.order.is_quiet() && bytes.flag() {
+            self.begin_anew();
+        }
+    }
+
+    /// Begins a session with the summary of this moment.
+    fn begin_anew(&mut self) {
+        let mut heir = self.provider.session(&self.spec);
+        let steps = heir.read(&record(self.seq, What::Carried(self.one.summary())));
+        assert_eq!(steps, [], "{} takes up a summary, and nothing has happened", self.provider.name());
+        self.heir = Some(heir);
+    }
+
+    fn read(&mut self, what: What) {
+        let name = self.provider.name();
+        self.seq += 1;
+        self.exited |= matches!(what, What::Exited(_));
+        let record = record(self.seq, what);
+        self.length += json!(record).to_string().len();
+        let steps = self.one.read(&record);
+        if let Some(other) = &mut self.other {
+            assert_eq!(steps, other.read(&record), "{name} made two things of {record:?}");
+        }
+        assert!(steps.len() <= MOST_STEPS, "{name} took {} steps after {record:?}", steps.len());
+        // Nothing that is said is longer than what was told at some time, and a bounded output beside it.
+        let (said, most) = (steps.iter().map(size).sum::<usize>(), SHORT + COPIES * self.length);
+        assert!(said <= most, "{name} said {said} bytes after {record:?}");
+        let summary = self.one.summary().len();
+        assert!(summary <= LONGEST_SUMMARY.min(most), "{name} sums up {} bytes in {summary}", self.length);
+        if self.wild {
+            return;
+        }
+        self.teller.heard(self.seq, &steps);
+        self.order.take(name, &record, &steps);
+        if let Some(heir) = &mut self.heir {
+            let after = heir.read(&record);
+            let same = steps.len() == after.len() && steps.iter().zip(&after).all(|(one, heir)| is_same(one, heir));
+            assert!(same, "{name} went on otherwise after its summary: {record:?}\nfrom {steps:?}\nto   {after:?}");
+        }
+    }
+
+    fn end(mut self) {
+        let held = self.other.take().map_or(0, held);
+        let most = LONGEST_MEMORY.min(SHORT + COPIES * self.length);
+        assert!(held <= most, "{} holds {held} bytes of a journal of {}", self.provider.name(), self.length);
+        if !self.exited && !self.wild {
+            self.read(What::Exited(Exit { code: Some(1), signal: None, reason: None }));
+        }
     }
 }
 
-fn read(provider: &dyn Provider, mut bytes: Bytes<'_>) {
-    let spec = LaunchSpec {
+fn spec(mode: Mode) -> LaunchSpec {
+    LaunchSpec {
         agent_id: "a1".parse().expect("this is an id"),
         cwd: "/".to_owned(),
         model: None,
-        mode: bytes.pick(&[Mode::Default, Mode::FullAccess]),
+        mode,
         thinking: None,
         system_prompt: None,
         trusted: false,
         mcp_config: None,
         rules: vec!["Bash(ls)".to_owned()],
-    };
-    let (mut one, mut other) = (provider.session(&spec), provider.session(&spec));
-    // Nothing that is said is longer than what was told at some time, and a bounded output beside it.
-    let mut most = FIXED;
-    let mut seq = 0;
-    while !bytes.is_empty() && seq < LONGEST_JOURNAL {
-        seq += 1;
-        let record = Record { seq, at: 1_700_000_000_000 + seq, what: what(&mut bytes) };
-        most += COPIES * json!(record).to_string().len();
-        let steps = one.read(&record);
-        assert_eq!(steps, other.read(&record), "{} made two things of {record:?}", provider.name());
-        assert!(steps.len() <= MOST_STEPS, "{} took {} steps after {record:?}", provider.name(), steps.len());
-        let said: usize = steps.iter().map(size).sum();
-        assert!(said <= most, "{} said {said} bytes after {record:?}", provider.name());
-        assert!(one.summary().len() <= FIXED, "{} sums up in {} bytes", provider.name(), one.summary().len());
-        let (id, tell) = (tell_id(&mut bytes), tell(&mut bytes));
-        assert_eq!(one.phrase(&id, &tell), other.phrase(&id, &tell), "{} has two words for {tell:?}", provider.name());
     }
+}
+
+fn record(seq: i64, what: What) -> Record {
+    Record { seq, at: 1_700_000_000_000 + seq, what }
 }
 
 fn size(step: &Step) -> usize {
@@ -57,104 +176,29 @@ fn size(step: &Step) -> usize {
     }
 }
 
-fn what(bytes: &mut Bytes<'_>) -> What {
-    match bytes.below(20) {
-        0 => What::Launched { pid: 7, start_time: 9 },
-        1..=5 => What::Told { id: tell_id(bytes), line: told(bytes) },
-        6..=14 => What::Said(line(bytes, said)),
-        15 => What::Muttered(line(bytes, Bytes::text)),
-        16 => What::Signalled { signal: "TERM".to_owned(), whom: Whom::Tree },
-        17 => What::Closed {},
-        18 => What::Carried(bytes.word()),
-        _ => What::Exited(Exit { code: bytes.maybe(|bytes| bytes.number(3)), signal: None, reason: None }),
-    }
+/// Whether two steps are the same; money that went through text may differ in its last digit.
+fn is_same(one: &Step, other: &Step) -> bool {
+    let (Step::Event(Event::TurnEnded(one)), Step::Event(Event::TurnEnded(other))) = (one, other) else {
+        return one == other;
+    };
+    let cents = |ending: &Ending| ending.usage.cost_usd.unwrap_or(-1.0);
+    let rest = |ending: &Ending| Ending { usage: Usage { cost_usd: None, ..ending.usage }, ..ending.clone() };
+    rest(one) == rest(other) && (cents(one) - cents(other)).abs() < 1e-6
 }
 
-fn line<'a>(bytes: &mut Bytes<'a>, text: impl Fn(&mut Bytes<'a>) -> String) -> Line {
-    match bytes.below(12) {
-        0 => Line::Odd { text: None, base64: Some(bytes.pick(&["/w==", "?", ""]).to_owned()), cut: false },
-        1 => Line::Odd { text: Some(text(bytes)), base64: None, cut: true },
-        _ => Line::Text(text(bytes)),
-    }
-}
-
-/// Decides for a line that a program of some provider might be told, or for anything.
-fn told(bytes: &mut Bytes<'_>) -> String {
-    let id = tell_id(bytes);
-    match bytes.below(5) {
-        0 | 1 => json!({ "run": { "id": id, "script": bytes.text(), "ask": bytes.flag() } }).to_string(),
-        2 => json!({ "answer": { "id": id, "allow": bytes.flag(), "script": bytes.maybe(Bytes::text) } }).to_string(),
-        3 => json!({ "interrupt": {} }).to_string(),
-        _ => anything(bytes),
-    }
-}
-
-/// Decides for a line that a program of some provider might say, or for anything.
-fn said(bytes: &mut Bytes<'_>) -> String {
-    let id = tell_id(bytes);
-    match bytes.below(9) {
-        0 => json!({ "ask": { "id": id, "script": bytes.text() } }).to_string(),
-        1 => json!({ "started": { "id": id, "pid": 8 } }).to_string(),
-        2..=4 => json!({ "out": { "id": id, "stream": "stdout", "text": bytes.text() } }).to_string(),
-        5 => {
-            json!({ "out": { "id": id, "stream": "stderr", "base64": bytes.pick(&["/w==", "4oKs", "?"]) } }).to_string()
-        }
-        6 | 7 => json!({ "exit": {
-            "id": id,
-            "code": bytes.maybe(|bytes| bytes.number(3)),
-            "signal": bytes.maybe(Bytes::word),
-            "denied": bytes.below(4) == 0,
-            "interrupted": bytes.below(4) == 0,
-            "reason": bytes.maybe(Bytes::word),
-            "message": bytes.maybe(Bytes::word),
-        } })
-        .to_string(),
-        _ => anything(bytes),
-    }
-}
-
-/// Takes the next bytes as they are.
-fn anything(bytes: &mut Bytes<'_>) -> String {
-    let length = usize::from(bytes.byte()).min(bytes.0.len());
-    let (text, rest) = bytes.0.split_at(length);
-    bytes.0 = rest;
-    String::from_utf8_lossy(text).into_owned()
-}
-
-fn tell_id(bytes: &mut Bytes<'_>) -> TellId {
-    TellId(bytes.pick(&["prompt.p1", "prompt.p2", "interrupt.p1", "r1.0"]).to_owned())
-}
-
-fn tell(bytes: &mut Bytes<'_>) -> Tell {
-    match bytes.below(5) {
-        3 => Tell::Mode(bytes.pick(&[Mode::Plan, Mode::FullAccess])),
-        4 => Tell::Model(bytes.word()),
-        0 => Tell::Prompt(Prompt {
-            text: bytes.word(),
-            images: Vec::new(),
-            raw: bytes.flag(),
-            note: bytes.maybe(Bytes::word),
-        }),
-        1 => Tell::Answer {
-            request_id: RequestId::from("prompt.p1"),
-            decision: Decision {
-                behavior: bytes.pick(&[Behavior::Allow, Behavior::Deny]),
-                option_id: None,
-                message: bytes.maybe(Bytes::word),
-                updated_input: bytes.maybe(|bytes| json!({ "command": bytes.word() })),
-                interrupt: false,
-            },
-        },
-        _ => Tell::Interrupt {},
-    }
-}
-
-/// What a session may say at any time: a bounded output, which grows where it is written as JSON.
-const FIXED: usize = 512 * 1024;
+/// What is short: so much may be said, summed up or held of any journal, as a few outputs and texts are kept.
+const SHORT: usize = 1024 * 1024;
 
 /// How often a session may repeat what it was told.
 const COPIES: usize = 4;
 
-const MOST_STEPS: usize = 16;
+/// How much a session may sum up at all.
+const LONGEST_SUMMARY: usize = 16 * 1024 * 1024;
+
+/// How much a session may hold at all.
+const LONGEST_MEMORY: usize = 64 * 1024 * 1024;
+
+/// As many blocks as a message has, and as many calls and questions as are remembered.
+const MOST_STEPS: usize = 1_200;
 
 const LONGEST_JOURNAL: i64 = 1_000;

@@ -24,7 +24,8 @@ impl Output {
 
     fn cut_tail(&mut self) {
         let cut = floor(&self.tail, self.tail.len().saturating_sub(KEPT_OUTPUT));
-        self.tail.drain(..cut);
+        // A new text, as draining would keep the room that the longest piece has taken.
+        self.tail = self.tail[cut..].to_owned();
         self.omitted += cut;
     }
 

@@ -128,6 +128,9 @@ impl Transcript {
                 input: json!({ "command": text }),
                 options: Vec::new(),
             })],
+            // It runs once, and nothing is heard of it before.
+            Saying::Started { .. } if script.started => Vec::new(),
+            Saying::Out { .. } if !script.started => Vec::new(),
             Saying::Started { .. } => {
                 script.started = true;
                 vec![Event::Withdrawn(script.request_id()), Event::Opened(script.item(ToolStatus::Running, None))]

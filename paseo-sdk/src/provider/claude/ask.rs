@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::tool::title;
-use super::wire::{clip, clipped, text};
+use super::wire::{self, clip, clipped, text};
 use super::{mode_of, own_mode};
 use crate::model::{Behavior, Decision, Mode, PermissionKind, PermissionOption, RequestId};
 use crate::provider::{self, Unsupported};
@@ -37,7 +37,8 @@ const FOR_GOOD: &str = "user_permanent";
 
 impl Ask {
     /// Reads a `can_use_tool`; returns what is remembered of it, and what people see.
-    pub(super) fn read(id: &str, request: &Value) -> (Ask, provider::Ask) {
+    pub(super) fn read(line: &Value) -> (Ask, provider::Ask) {
+        let (request, id) = (&line["request"], wire::id(line, "request_id"));
         let tool = text(request, "tool_name");
         let input = &request["input"];
         let kind = match tool {
@@ -68,20 +69,23 @@ impl Ask {
         let about =
             Some(text(request, "description")).filter(|about| !about.is_empty() && input["description"] == **about);
         let seen = provider::Ask {
-            request_id: RequestId(clip(id, 128)),
+            request_id: RequestId(id.clone()),
             kind,
             title: title.clone(),
             description: reason.or(about).map(|text| clip(text, 2_000)),
-            input: clipped(input, LONGEST_INPUT),
+            input: clipped(input, LONGEST_INPUT, MOST_INPUT),
             options,
         };
         let ask = Ask {
-            id: clip(id, 128),
-            call: clip(text(request, "tool_use_id"), 128),
+            id,
+            call: wire::id(request, "tool_use_id"),
             title,
             kind,
             rules,
-            questions: if kind == PermissionKind::Question { seen.input["questions"].clone() } else { Value::Null },
+            questions: match kind {
+                PermissionKind::Question => clipped(&seen.input["questions"], LONGEST_INPUT, MOST_QUESTIONS),
+                _ => Value::Null,
+            },
         };
         (ask, seen)
     }
@@ -157,8 +161,10 @@ fn rules(suggestions: &[Value]) -> BTreeSet<String> {
         content => format!("{}({content})", text(rule, "toolName")),
     };
     // One that is too long to be kept whole would allow more than was meant.
-    let all: Vec<_> = rules.map(rule).collect();
-    match all.len() <= MOST_RULES && all.iter().all(|rule| !rule.is_empty() && rule.len() <= LONGEST_RULE) {
+    let all: Vec<_> = rules.take(MOST_RULES + 1).map(rule).collect();
+    let length: usize = all.iter().map(String::len).sum();
+    let whole = all.iter().all(|rule| !rule.is_empty() && rule.len() <= LONGEST_RULE);
+    match whole && all.len() <= MOST_RULES && length <= LONGEST_RULES {
         true => all.into_iter().collect(),
         false => BTreeSet::new(),
     }
@@ -172,5 +178,12 @@ pub(super) fn mode(line: &Value) -> Option<Mode> {
 /// How long each text of an input may be that is shown to people.
 const LONGEST_INPUT: usize = 16 * 1024;
 
+/// What the whole input may weigh that is shown to people.
+const MOST_INPUT: usize = 256 * 1024;
+
+/// What the questions may weigh that are kept for an answer.
+const MOST_QUESTIONS: usize = 64 * 1024;
+
 const MOST_RULES: usize = 32;
 const LONGEST_RULE: usize = 4 * 1024;
+const LONGEST_RULES: usize = 16 * 1024;

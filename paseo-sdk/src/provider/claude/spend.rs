@@ -26,7 +26,8 @@ impl Spent {
 fn total(result: &Value) -> Option<Usage> {
     let models = result["modelUsage"].as_object()?;
     let count = |model: &Value, field: &str| model[field].as_i64().unwrap_or(0).clamp(0, MOST);
-    let mut total = Usage { cost_usd: result["total_cost_usd"].as_f64(), ..Usage::default() };
+    let cost = result["total_cost_usd"].as_f64().map(|cost| cost.clamp(0.0, MOST_MONEY));
+    let mut total = Usage { cost_usd: cost, ..Usage::default() };
     for model in models.values().take(64) {
         total.input_tokens += count(model, "inputTokens") + count(model, "cacheCreationInputTokens");
         total.cached_tokens += count(model, "cacheReadInputTokens");
@@ -37,3 +38,5 @@ fn total(result: &Value) -> Option<Usage> {
 
 /// More tokens than anybody uses; beyond it the line is nonsense.
 const MOST: i64 = 1 << 50;
+
+const MOST_MONEY: f64 = 1e9;

@@ -1,12 +1,14 @@
 //! The to-do list: the program has no event for it, it follows from the results of the tools that change it.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::wire::{clip, text};
 use crate::item::{TodoEntry, TodoStatus};
 
 /// The list as it is now.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Todo {
     /// Each entry with the program's own id for it.
     entries: Vec<(String, TodoEntry)>,
@@ -15,6 +17,15 @@ pub(super) struct Todo {
 /// Returns whether a tool is there for the list alone: what it did is shown as the list.
 pub(super) fn is_about_it(tool: &str) -> bool {
     matches!(tool, "TaskCreate" | "TaskUpdate" | "TaskList" | "TaskGet" | "TodoWrite")
+}
+
+/// Returns as much of what such a tool is given as its result needs.
+pub(super) fn remembered(input: &Value) -> Value {
+    ["taskId", "status", "subject"]
+        .iter()
+        .filter_map(|&field| Some((field.to_owned(), clip(input[field].as_str()?, LONGEST).into())))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 impl Todo {
@@ -77,4 +88,4 @@ fn status(word: &str) -> Option<TodoStatus> {
 
 /// How many entries are kept, and how long each may be.
 const MOST: usize = 200;
-const LONGEST: usize = 500;
+pub(super) const LONGEST: usize = 500;

@@ -2,15 +2,16 @@
 
 use std::fmt::Write as _;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::wire::{clip, clipped, text};
+use super::wire::{self, clip, clipped, text};
 use crate::item::{Content, Item, Tool, ToolCall, ToolStatus};
 use crate::model::ItemId;
 use crate::provider::output::Output;
 
 /// A tool call that has not ended.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Call {
     /// The program's id of it.
     pub(super) id: String,
@@ -22,17 +23,16 @@ pub(super) struct Call {
     pub(super) input: Value,
     /// Whether somebody has refused it.
     pub(super) denied: bool,
+    /// About how many bytes its input takes up in memory.
+    pub(super) weight: usize,
 }
 
 impl Call {
-    pub(super) fn new(block: &Value, parent: Option<&str>) -> Call {
-        Call {
-            id: clip(text(block, "id"), LONGEST_ID),
-            parent: parent.map(|parent| clip(parent, LONGEST_ID)),
-            name: clip(text(block, "name"), 200),
-            input: clipped(&block["input"], LONGEST_INPUT),
-            denied: false,
-        }
+    /// Reads a `tool_use`; `room` is what its input may weigh.
+    pub(super) fn new(block: &Value, parent: Option<String>, room: usize) -> Call {
+        let input = clipped(&block["input"], LONGEST_INPUT, room.min(MOST_INPUT));
+        let (id, name, weight) = (wire::id(block, "id"), clip(text(block, "name"), 200), wire::weight(&input));
+        Call { id, parent, name, input, denied: false, weight }
     }
 
     /// Returns the item as it is when it begins.
@@ -154,7 +154,7 @@ fn exit_code(printed: &str) -> Option<i64> {
 
 /// Returns what changed in a file, as a unified diff.
 fn diff(details: &Value) -> String {
-    let path = details["filePath"].as_str().unwrap_or_default();
+    let path = &clip(text(details, "filePath"), LONGEST_PATH);
     let mut out = String::new();
     let hunks = details["structuredPatch"].as_array().map(Vec::as_slice).unwrap_or_default();
     let created = details["content"].as_str().filter(|_| text(details, "type") == "create");
@@ -201,6 +201,9 @@ const LONGEST_DIFF: usize = 64 * 1024;
 /// How long each text of an input may be that is kept with the call; the journal has it whole.
 const LONGEST_INPUT: usize = 32 * 1024;
 
-const LONGEST_ID: usize = 128;
+/// What the whole input may weigh that is kept.
+const MOST_INPUT: usize = 256 * 1024;
+
+const LONGEST_PATH: usize = 4 * 1024;
 
 const LONGEST_TITLE: usize = 120;

@@ -85,8 +85,13 @@ struct Summary {
     rules: BTreeSet<String>,
     spent: Usage,
     tasks: BTreeMap<String, String>,
+    notified: bool,
     mode: Option<String>,
     logged_out: bool,
+    todo: Todo,
+    /// A sub-agent in the background may change the list at any time.
+    listing: BTreeMap<String, Call>,
+    muttered: VecDeque<String>,
 }
 
 impl Transcript {
@@ -140,7 +145,7 @@ impl Transcript {
 
     /// Somebody's answer was told.
     fn answered(&mut self, response: &Value, out: &mut Vec<Step>) {
-        let Some(ask) = self.asks.remove(text(response, "request_id")) else { return };
+        let Some(ask) = self.asks.remove(&wire::id(response, "request_id")) else { return };
         let answer = &response["response"];
         if ask::is_for_good(answer) {
             for rule in ask
@@ -184,7 +189,7 @@ impl Transcript {
             "user" => self.user(&line, out),
             "result" => self.result(&line, out),
             "control_request" => self.asked(&line, out),
-            "control_cancel_request" => self.withdrawn(text(&line, "request_id"), out),
+            "control_cancel_request" => self.withdrawn(&wire::id(&line, "request_id"), out),
             "control_response" => self.responded(&line["response"], out),
             "rate_limit_event" => {
                 let info = &line["rate_limit_info"];
@@ -205,12 +210,7 @@ impl Transcript {
                 self.begin(out);
             }
             "status" => self.changed_mode(line, out),
-            "session_state_changed" if text(line, "state") == "idle" => {
-                if self.asked_between && self.turn.is_none() && self.asks.is_empty() {
-                    self.asked_between = false;
-                    out.push(ended(Outcome::Completed, None, None, Usage::default()));
-                }
-            }
+            "session_state_changed" if text(line, "state") == "idle" => self.became_idle(out),
             "api_retry" => {
                 let number = |field: &str| line[field].as_f64().unwrap_or(0.0);
                 let status = line["error_status"].as_i64().map(|status| format!(" {status}")).unwrap_or_default();
@@ -223,23 +223,22 @@ impl Transcript {
                 )));
             }
             "task_started" if self.tasks.len() < MOST => {
-                let (task, call) = (clip(text(line, "task_id"), 64), clip(text(line, "tool_use_id"), 128));
                 if self.tasks.is_empty() {
                     out.push(Step::Event(Event::Background(true)));
                 }
-                self.tasks.insert(task, call);
+                self.tasks.insert(wire::id(line, "task_id"), wire::id(line, "tool_use_id"));
             }
             "task_notification" => {
                 self.notified |= self.turn.is_none();
-                self.task_ended(text(line, "task_id"), out);
+                self.task_ended(&wire::id(line, "task_id"), out);
             }
             "task_updated"
                 if matches!(text(&line["patch"], "status"), "completed" | "failed" | "stopped" | "killed") =>
             {
-                self.task_ended(text(line, "task_id"), out);
+                self.task_ended(&wire::id(line, "task_id"), out);
             }
             "permission_denied" => {
-                if let Some(call) = self.calls.get_mut(text(line, "tool_use_id")) {
+                if let Some(call) = self.calls.get_mut(&wire::id(line, "tool_use_id")) {
                     call.denied = true;
                 }
             }
@@ -261,6 +260,13 @@ impl Transcript {
                 out.push(Step::Event(Event::Failed("the model refused to answer".to_owned())));
             }
             _ => {}
+        }
+    }
+
+    fn became_idle(&mut self, out: &mut Vec<Step>) {
+        if self.asked_between && self.turn.is_none() && self.asks.is_empty() {
+            self.asked_between = false;
+            out.push(ended(Outcome::Completed, None, None, Usage::default()));
         }
     }
 
@@ -286,13 +292,22 @@ impl Transcript {
         }
     }
 
+    /// A prompt that was told is not taken, and never will be.
+    fn given_back(&mut self, at: usize) -> TellId {
+        let (_, id) = self.told.remove(at);
+        // Where nothing is left to begin, nothing is left to be stopped.
+        self.stop_at_once &= !self.told.is_empty() || !self.early.is_empty();
+        id
+    }
+
     /// The program has taken a prompt.
     fn took(&mut self, uuid: &str, out: &mut Vec<Step>) {
         let Some(at) = self.told.iter().position(|(known, _)| known == uuid) else { return };
         let (_, id) = self.told.remove(at);
         out.push(Step::Event(Event::Delivered(id.clone())));
         match &mut self.turn {
-            None => self.early.push_back(id),
+            None if self.early.len() < MOST => self.early.push_back(id),
+            None => {}
             Some(turn) if !turn.taken => {
                 turn.taken = true;
                 if turn.prompt.as_ref() != Some(&id) {
@@ -307,7 +322,7 @@ impl Transcript {
 
     fn streamed(&mut self, seq: i64, line: &Value, out: &mut Vec<Step>) {
         let event = &line["event"];
-        let parent = line["parent_tool_use_id"].as_str();
+        let parent = parent(line);
         let index = event["index"].as_i64().unwrap_or(0);
         if text(event, "type") != "content_block_delta" {
             return;
@@ -321,8 +336,7 @@ impl Transcript {
         if piece.is_empty() {
             return;
         }
-        let same =
-            |block: &Block| block.parent.as_deref() == parent && block.index == index && block.thinking == thinking;
+        let same = |block: &Block| block.parent == parent && block.index == index && block.thinking == thinking;
         let at = match self.blocks.iter().position(same) {
             Some(at) => at,
             None => {
@@ -330,7 +344,6 @@ impl Transcript {
                     return;
                 }
                 let item_id = ItemId(format!("s{seq}"));
-                let parent = parent.map(|parent| clip(parent, 128));
                 self.blocks.push(Block { parent, index, item_id, thinking, open: false, text: String::new() });
                 self.blocks.len() - 1
             }
@@ -339,14 +352,12 @@ impl Transcript {
         if !std::mem::replace(&mut block.open, true) {
             out.push(Step::Event(Event::Opened(block.item(String::new()))));
         }
-        if block.text.len() + piece.len() <= LONGEST_STREAM {
-            block.text.push_str(piece);
-        }
+        block.text.push_str(&clip(piece, LONGEST_STREAM - block.text.len()));
         out.push(Step::Event(Event::Wrote { item_id: block.item_id.clone(), text: piece.to_owned() }));
     }
 
     fn assistant(&mut self, seq: i64, line: &Value, out: &mut Vec<Step>) {
-        let parent = line["parent_tool_use_id"].as_str();
+        let parent = parent(line);
         if let (Some(failure), Some(turn)) = (line["error"].as_str(), &mut self.turn) {
             // What it says is what the `result` says, and is no word of the model.
             turn.failure = Some(clip(failure, 100));
@@ -354,9 +365,9 @@ impl Transcript {
         }
         for (number, block) in blocks(&line["message"]).iter().enumerate() {
             match text(block, "type") {
-                "text" => self.wrote(seq, number, parent, false, text(block, "text"), out),
-                "thinking" => self.wrote(seq, number, parent, true, text(block, "thinking"), out),
-                "tool_use" => self.called(Call::new(block, parent), out),
+                "text" => self.wrote(seq, number, &parent, false, text(block, "text"), out),
+                "thinking" => self.wrote(seq, number, &parent, true, text(block, "thinking"), out),
+                "tool_use" => self.called(block, parent.clone(), out),
                 _ => {}
             }
         }
@@ -367,18 +378,17 @@ impl Transcript {
         &mut self,
         seq: i64,
         number: usize,
-        parent: Option<&str>,
+        parent: &Option<String>,
         thinking: bool,
         whole: &str,
         out: &mut Vec<Step>,
     ) {
-        let streamed =
-            self.blocks.iter().position(|block| block.parent.as_deref() == parent && block.thinking == thinking);
+        let streamed = self.blocks.iter().position(|block| block.parent == *parent && block.thinking == thinking);
         let block = match streamed {
             Some(at) => self.blocks.remove(at),
             None if whole.is_empty() => return,
             None => Block {
-                parent: parent.map(|parent| clip(parent, 128)),
+                parent: parent.clone(),
                 index: 0,
                 item_id: ItemId(format!("a{seq}.{number}")),
                 thinking,
@@ -395,17 +405,20 @@ impl Transcript {
         out.push(Step::Event(Event::Closed(block.item(whole.to_owned()))));
     }
 
-    fn called(&mut self, call: Call, out: &mut Vec<Step>) {
-        if call.id.is_empty() || self.calls.len() + self.listing.len() >= MOST {
+    fn called(&mut self, block: &Value, parent: Option<String>, out: &mut Vec<Step>) {
+        let id = wire::id(block, "id");
+        let known = self.calls.contains_key(&id) || self.listing.contains_key(&id);
+        if id.is_empty() || known || self.calls.len() + self.listing.len() >= MOST {
             return;
         }
+        let held: usize = self.calls.values().map(|call| call.weight).sum();
+        let mut call = Call::new(block, parent, MOST_HELD.saturating_sub(held));
         if todo::is_about_it(&call.name) {
-            self.listing.insert(call.id.clone(), call);
-            return;
-        }
-        if !self.calls.contains_key(&call.id) {
+            call.input = todo::remembered(&call.input);
+            self.listing.insert(id, call);
+        } else {
             out.push(Step::Event(Event::Opened(call.opened())));
-            self.calls.insert(call.id.clone(), call);
+            self.calls.insert(id, call);
         }
     }
 
@@ -419,14 +432,14 @@ impl Transcript {
             if text(&block, "type") != "tool_result" {
                 continue;
             }
-            let id = text(&block, "tool_use_id");
-            if let Some(call) = self.listing.remove(id) {
+            let id = wire::id(&block, "tool_use_id");
+            if let Some(call) = self.listing.remove(&id) {
                 if let Some(entries) = self.todo.take(&call.name, &call.input, details) {
                     let content = Content::Todo { entries };
                     let item = Item { item_id: ItemId(call.id), parent_id: call.parent.map(ItemId), content };
                     out.push(Step::Event(Event::Closed(item)));
                 }
-            } else if let Some(call) = self.calls.remove(id) {
+            } else if let Some(call) = self.calls.remove(&id) {
                 let stopped = self.turn.as_ref().is_some_and(|turn| turn.stopped);
                 out.push(Step::Event(Event::Closed(call.closed(&block, details, stopped))));
             }
@@ -442,12 +455,12 @@ impl Transcript {
             out.push(Step::Say(json!({ "type": "control_response", "response": error }).to_string()));
             return;
         }
-        let (ask, seen) = Ask::read(id, request);
+        let (ask, seen) = Ask::read(line);
         if ask.is_covered(&self.rules) {
             out.push(Step::Say(wire::answer(id, ask::covered())));
             return;
         }
-        if self.asks.len() < MOST {
+        if self.asks.len() < MOST_ASKS {
             self.asked_between |= self.turn.is_none();
             self.asks.insert(ask.id.clone(), ask);
             out.push(Step::Event(Event::Asked(seen)));
@@ -474,7 +487,7 @@ impl Transcript {
         } else if let Some(uuid) = id.strip_prefix(wire::CANCEL) {
             let at = self.told.iter().position(|(known, _)| known == uuid);
             if let Some(at) = at.filter(|_| response["response"]["cancelled"].as_bool() == Some(true)) {
-                let (_, id) = self.told.remove(at);
+                let id = self.given_back(at);
                 out.push(Step::Event(Event::Dropped(id)));
             }
         } else if let Some(error) = error.filter(|_| id.starts_with("mode.") || id.starts_with("model.")) {
@@ -502,7 +515,7 @@ impl Transcript {
         if self.turn.is_none() && forgotten {
             // It exits now, and has taken nothing of what it was told.
             if !self.told.is_empty() {
-                let (_, id) = self.told.remove(0);
+                let id = self.given_back(0);
                 out.push(Step::Event(Event::Forgotten(id)));
             }
             return;
@@ -591,8 +604,12 @@ impl Transcript {
         self.rules.extend(summary.rules);
         self.spent = Spent(summary.spent);
         self.tasks = summary.tasks;
+        self.notified = summary.notified;
         self.mode = summary.mode.as_deref().map(mode_of);
         self.logged_out = summary.logged_out;
+        self.todo = summary.todo;
+        self.listing = summary.listing;
+        self.muttered = summary.muttered;
     }
 }
 
@@ -652,8 +669,12 @@ impl Session for Transcript {
             rules: self.rules.clone(),
             spent: self.spent.0,
             tasks: self.tasks.clone(),
+            notified: self.notified,
             mode: self.mode.as_ref().map(|mode| own_mode(mode).to_owned()),
             logged_out: self.logged_out,
+            todo: self.todo.clone(),
+            listing: self.listing.clone(),
+            muttered: self.muttered.clone(),
         };
         json!(summary).to_string()
     }
@@ -667,6 +688,11 @@ impl Block {
         };
         Item { item_id: self.item_id.clone(), parent_id: self.parent.clone().map(ItemId), content }
     }
+}
+
+/// Returns the call of the sub-agent that a line comes from.
+fn parent(line: &Value) -> Option<String> {
+    line["parent_tool_use_id"].as_str().map(|_| wire::id(line, "parent_tool_use_id"))
 }
 
 fn ended(outcome: Outcome, reason: Option<String>, message: Option<String>, usage: Usage) -> Step {
@@ -712,6 +738,12 @@ const LOGGED_OUT: &str = "claude is not logged in: run `claude` and type /login,
 
 /// How many of anything are kept; more is nonsense.
 const MOST: usize = 500;
+
+/// How many questions may be open at once.
+const MOST_ASKS: usize = 100;
+
+/// What the inputs of all open calls may weigh together.
+const MOST_HELD: usize = 8 * 1024 * 1024;
 
 /// How many blocks may be streamed at once.
 const MOST_BLOCKS: usize = 32;

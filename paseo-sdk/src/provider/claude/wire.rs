@@ -103,27 +103,59 @@ pub(super) fn clip(text: &str, most: usize) -> String {
     text[..crate::provider::output::floor(text, most)].to_owned()
 }
 
-/// Returns a value whose texts are at most so long, and which says what is left out.
-pub(super) fn clipped(value: &Value, most: usize) -> Value {
+/// Returns the beginning of an id of the program. Whoever looks for it looks for that.
+pub(super) fn id(value: &Value, field: &str) -> String {
+    clip(text(value, field), LONGEST_ID)
+}
+
+/// Returns a value whose texts are at most so long, and which weighs about `most` at most. It says what is left out of
+/// its texts.
+pub(super) fn clipped(value: &Value, longest: usize, most: usize) -> Value {
+    within(value, longest, &mut { most })
+}
+
+fn within(value: &Value, longest: usize, room: &mut usize) -> Value {
+    *room = room.saturating_sub(PART);
     match value {
-        Value::String(text) if text.len() > most => {
-            let head = clip(text, most);
-            let left = i64::try_from(text.len() - head.len()).unwrap_or(i64::MAX);
-            json!(format!("{head}\n{}", crate::item::omission(left)))
+        Value::String(text) => {
+            let head = clip(text, longest.min(*room));
+            *room -= head.len();
+            match i64::try_from(text.len() - head.len()).unwrap_or(i64::MAX) {
+                0 => json!(head),
+                left => json!(format!("{head}\n{}", crate::item::omission(left))),
+            }
         }
-        Value::Array(values) => values.iter().take(MOST_PARTS).map(|value| clipped(value, most)).collect(),
-        Value::Object(fields) => fields
-            .iter()
-            .take(MOST_PARTS)
-            .map(|(name, value)| (name.clone(), clipped(value, most)))
-            .collect::<serde_json::Map<_, _>>()
-            .into(),
+        Value::Array(values) => {
+            values.iter().map_while(|value| (*room > 0).then(|| within(value, longest, room))).collect()
+        }
+        Value::Object(fields) => {
+            let field = |(name, value): (&String, &Value)| {
+                let name = clip(name, LONGEST_NAME.min(*room));
+                *room -= name.len();
+                (*room > 0).then(|| (name, within(value, longest, room)))
+            };
+            fields.iter().map_while(field).collect::<serde_json::Map<_, _>>().into()
+        }
         other => other.clone(),
+    }
+}
+
+/// Returns about how many bytes a value takes up in memory.
+pub(super) fn weight(value: &Value) -> usize {
+    PART + match value {
+        Value::String(text) => text.len(),
+        Value::Array(values) => values.iter().map(weight).sum(),
+        Value::Object(fields) => fields.iter().map(|(name, value)| name.len() + weight(value)).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
     }
 }
 
 /// How many blocks of one message are looked at; real ones have one.
 const MOST_BLOCKS: usize = 256;
 
-/// How many values of one list or object are kept of what is shown.
-const MOST_PARTS: usize = 1_000;
+const LONGEST_ID: usize = 128;
+
+const LONGEST_NAME: usize = 256;
+
+/// How many bytes every value in a value takes up, beside its text.
+const PART: usize = 128;
