@@ -1,7 +1,9 @@
 //! The life of an agent: what its clients may rely on, whatever it does and whenever the daemon dies.
 
+mod changing;
 mod program;
 mod restart;
+mod steering;
 mod world;
 
 use std::collections::BTreeMap;

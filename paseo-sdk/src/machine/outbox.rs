@@ -11,8 +11,8 @@ use crate::provider::{Tell, TellId};
 
 /// The outbox of one agent.
 ///
-/// Prompts are told one at a time, when there is room for one; answers and interrupts at once. What it knows is the
-/// fold of the lines that it asks to keep and of the journal, so it is the same after a restart.
+/// Prompts are told one at a time, when there is room for one or into a turn that runs; all else at once. What it knows
+/// is the fold of the lines that it asks to keep and of the journal, so it is the same after a restart.
 #[derive(Clone, Debug, Default)]
 pub struct Outbox {
     tells: Vec<Kept>,
@@ -37,9 +37,8 @@ struct Kept {
 }
 
 impl Kept {
-    /// Whether it is told only when there is room for a prompt.
-    fn needs_room(&self) -> bool {
-        matches!(self.tell, Tell::Prompt(_)) && !self.steer
+    fn is_prompt(&self) -> bool {
+        matches!(self.tell, Tell::Prompt(_))
     }
 }
 
@@ -131,6 +130,8 @@ pub enum Input {
     Attached,
     /// The process can take a prompt.
     Room,
+    /// The process has a turn that a prompt can be said into.
+    Turn,
     /// The journal says that this was told.
     Told(TellId),
     /// The agent has taken this.
@@ -141,7 +142,7 @@ pub enum Input {
     Withdraw(TellId),
     /// This cannot be told, for this reason.
     Fail(TellId, String),
-    /// The process has ended.
+    /// The process has ended, or there is none.
     Lost,
 }
 
@@ -203,6 +204,13 @@ impl Outbox {
         self.find(id).map(|kept| kept.at)
     }
 
+    /// Returns whether a new mode waits to be told.
+    #[must_use]
+    pub fn has_unsaid_mode(&self) -> bool {
+        let unsaid = |kept: &Kept| matches!(kept.state, State::Waiting | State::Handed);
+        self.tells.iter().any(|kept| matches!(kept.tell, Tell::Mode(_)) && unsaid(kept))
+    }
+
     /// Returns the prompts that are not told, in the order in which they will be.
     pub fn waiting(&self) -> impl Iterator<Item = &TellId> {
         self.tells
@@ -222,6 +230,11 @@ impl Outbox {
     #[must_use]
     pub fn has_untaken(&self) -> bool {
         self.tells.iter().any(|kept| matches!(kept.state, State::Told { .. }))
+    }
+
+    /// Returns the ids of everything that is kept.
+    pub fn ids(&self) -> impl Iterator<Item = &TellId> {
+        self.tells.iter().map(|kept| &kept.id)
     }
 
     /// Returns everything that was settled.
@@ -279,26 +292,26 @@ impl Outbox {
         Ok(())
     }
 
-    /// Tells what does not wait for room.
+    /// Tells what does not wait for a place between prompts.
     fn hand_over_urgent(&mut self) {
         if !self.attached {
             return;
         }
         for kept in &mut self.tells {
-            if kept.state == State::Waiting && !kept.needs_room() {
+            if kept.state == State::Waiting && !kept.is_prompt() {
                 kept.state = State::Handed;
                 self.outputs.push_back(Output::Tell(kept.id.clone(), kept.tell.clone()));
             }
         }
     }
 
-    fn hand_over_prompt(&mut self) {
+    /// Tells the next prompt of which this holds, when the one before it has arrived.
+    fn hand_over_prompt(&mut self, which: impl Fn(&Kept) -> bool) {
         if !self.attached || self.on_its_way().is_some() {
             return;
         }
-        let next =
-            self.tells.iter_mut().find(|kept| kept.state == State::Waiting && matches!(kept.tell, Tell::Prompt(_)));
-        if let Some(kept) = next {
+        let next = |kept: &&mut Kept| kept.state == State::Waiting && kept.is_prompt() && which(kept);
+        if let Some(kept) = self.tells.iter_mut().find(next) {
             kept.state = State::Handed;
             self.outputs.push_back(Output::Tell(kept.id.clone(), kept.tell.clone()));
         }
@@ -338,7 +351,8 @@ impl Machine for Outbox {
                 }
                 self.hand_over_urgent();
             }
-            Input::Room => self.hand_over_prompt(),
+            Input::Room => self.hand_over_prompt(|_| true),
+            Input::Turn => self.hand_over_prompt(|kept| kept.steer),
             Input::Told(id) => {
                 let Some(kept) = self.find_mut(&id) else { return Err(Refusal::Unknown(id)) };
                 if matches!(kept.state, State::Waiting | State::Handed) {
@@ -354,6 +368,8 @@ impl Machine for Outbox {
                 if matches!(kept.state, State::Told { .. }) {
                     kept.state = State::Waiting;
                 }
+                // The turn that it was meant for is no more.
+                kept.steer = false;
             }
             Input::Fail(id, reason) => {
                 self.known(&id)?;
@@ -367,12 +383,12 @@ impl Machine for Outbox {
                 self.attached = false;
                 // A prompt that was only handed over is not in the journal: the shim never took it.
                 for kept in &mut self.tells {
-                    if kept.state == State::Handed && matches!(kept.tell, Tell::Prompt(_)) {
+                    if kept.state == State::Handed && kept.is_prompt() {
                         kept.state = State::Waiting;
                     }
                 }
                 self.settle(now, &Fate::Interrupted, |kept| {
-                    !matches!(kept.tell, Tell::Prompt(_)) || matches!(kept.state, State::Told { .. })
+                    !kept.is_prompt() || matches!(kept.state, State::Told { .. })
                 });
             }
         }
