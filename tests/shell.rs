@@ -93,7 +93,7 @@ fn accepted(records: &[Record]) -> Vec<outbox::Line> {
             },
             Word::Interrupt {} => Tell::Interrupt {},
         };
-        outbox::Line::Accepted { id: id.clone(), at, first: false, steer: false, tell }
+        outbox::Line::Accepted { id: id.clone(), at, first: false, steer: false, run: 0, tell }
     })
     .collect()
 }

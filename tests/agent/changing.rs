@@ -188,6 +188,23 @@ fn a_mode_that_a_program_changes_by_itself_counts_and_survives_a_restart() {
 }
 
 #[test]
+fn a_mode_that_a_program_changes_by_itself_counts_although_the_daemon_died_while_it_saved_what_was_told() {
+    for fuse in 0..8 {
+        let mut world = running();
+        says(&mut world, &["end"]);
+        assert_eq!(tell(&mut world, Input::SetMode(Mode::Plan)), Ok(()));
+        assert!(world.take(1));
+        world.fuse = Some(fuse);
+        while world.daemon.is_some() && world.hear().is_ok_and(|heard| heard) {}
+        world.fuse = None;
+        world.die();
+        world.start().expect("nothing kills it");
+        says(&mut world, &["mode auto"]);
+        assert_eq!(mode(&world), Mode::Auto, "after {fuse} outputs");
+    }
+}
+
+#[test]
 fn a_mode_that_was_asked_for_is_told_whenever_the_daemon_dies() {
     for fuse in 0..6 {
         for luck in 0..3 {

@@ -2,10 +2,11 @@
 
 use paseo_sdk::catalogue::WhenBusy;
 use paseo_sdk::machine::agent::{Input, LEAVE_GRACE};
-use paseo_sdk::model::{Status, WaitOutcome};
+use paseo_sdk::machine::turn::INTERRUPT_GRACE;
+use paseo_sdk::model::{Mode, Status, WaitOutcome};
 
 use super::world::World;
-use super::{accept, give, running, says, settle, status, talking, tell, told, waited};
+use super::{accept, give, pass, running, says, settle, status, talking, tell, told, waited};
 
 fn steer(world: &mut World, id: &str, text: &str) {
     assert_eq!(tell(world, give(id, text, WhenBusy::Steer)), Ok(()));
@@ -129,7 +130,24 @@ fn a_prompt_that_was_dropped_is_finished_as_interrupted() {
     assert_eq!(world.disk.outbox, []);
     restart(&mut world);
     assert_eq!(ended(&world, "p2"), Some(WaitOutcome::Interrupted));
-    assert_eq!(told(&world), ["prompt.p1", "prompt.p2", "interrupt.p1"]);
+    assert_eq!(told(&world), ["prompt.p1", "prompt.p2", "interrupt.p1", "interrupt.p2"]);
+}
+
+#[test]
+fn a_cancel_stops_the_turn_of_a_prompt_that_was_told_and_did_not_join_too() {
+    let mut world = running();
+    steer(&mut world, "p2", "two");
+    assert_eq!(tell(&mut world, Input::Cancel), Ok(()));
+    settle(&mut world);
+    world.now = world.now.plus(INTERRUPT_GRACE - 1);
+    says(&mut world, &["end interrupted", "start prompt.p2"]);
+    restart(&mut world);
+    pass(&mut world, INTERRUPT_GRACE - 1);
+    assert_eq!(waited(&world, "p2"), None, "it has as long as any other");
+    pass(&mut world, 1);
+    settle(&mut world);
+    assert_eq!(ended(&world, "p2"), Some(WaitOutcome::Interrupted));
+    assert_eq!(told(&world), ["prompt.p1", "prompt.p2", "interrupt.p1", "interrupt.p2"]);
 }
 
 #[test]
@@ -228,7 +246,7 @@ fn a_session_that_was_forgotten_is_not_resumed_and_its_prompt_is_told_once_more(
 fn a_process_that_has_forgotten_and_does_not_leave_is_ended() {
     let mut world = resumed();
     says(&mut world, &["forget prompt.p2"]);
-    super::pass(&mut world, LEAVE_GRACE);
+    pass(&mut world, LEAVE_GRACE);
     let stop = "stop: it did not leave when its input was closed";
     assert!(world.asked.contains(&stop.to_owned()));
     settle(&mut world);
@@ -305,6 +323,22 @@ fn a_prompt_that_a_process_was_told_after_it_has_forgotten_ends_with_it() {
     says(&mut world, &["start prompt.p2", "end"]);
     assert_eq!(ended(&world, "p2"), Some(WaitOutcome::Completed));
     assert_eq!(status(&world), Status::Idle);
+}
+
+#[test]
+fn what_a_process_is_to_be_told_is_not_lost_when_the_end_of_the_one_before_is_read_again() {
+    let mut world = resumed();
+    says(&mut world, &["forget prompt.p2"]);
+    world.act(|_| super::Act::Exit(1));
+    settle(&mut world);
+    says(&mut world, &["start prompt.p2", "ask q1"]);
+    assert_eq!(tell(&mut world, super::allow("q1")), Ok(()));
+    assert_eq!(tell(&mut world, Input::SetMode(Mode::Plan)), Ok(()));
+    assert_eq!(tell(&mut world, Input::Cancel), Ok(()));
+    // Nothing of what was written to the shim got there.
+    world.luck = 0;
+    restart(&mut world);
+    assert_eq!(told(&world)[3..], ["answer.3.q1", "mode.1", "interrupt.p2"]);
 }
 
 #[test]

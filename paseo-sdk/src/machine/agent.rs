@@ -401,7 +401,7 @@ impl Agent {
         }
         if self.process == Process::Gone {
             // The next process is launched with whatever this one was still to be told, and is told none of it.
-            self.outbox.handle(now, outbox::Input::Lost).expect("a loss is never refused");
+            self.outbox.handle(now, outbox::Input::Lost(i64::MAX)).expect("a loss is never refused");
             self.pass_on(now);
         }
         if self.outbox.waiting().next().is_some() && !self.is_archived() {
@@ -508,7 +508,7 @@ impl Machine for Agent {
                 {
                     *attached = true;
                     self.outbox.handle(now, outbox::Input::Attached).expect("attaching is never refused");
-                    self.resume_interrupt();
+                    self.resume_interrupt(Timestamp(0));
                 }
             }
             Input::Restored => {

@@ -2,7 +2,6 @@
 
 use super::{Agent, Output, Position, Process};
 use crate::item::Happening;
-use crate::machine::{Machine, outbox};
 use crate::model::{Mode, Timestamp};
 use crate::provider::{LaunchSpec, Tell, TellId};
 
@@ -49,7 +48,7 @@ impl Agent {
         if self.process != Process::Gone {
             let id = TellId(format!("{what}.{}", self.about.changes.count));
             // An id is used once, so this is refused only when the file of the outbox was tampered with.
-            let _ = self.outbox.handle(now, outbox::Input::Accept { id, tell, first: false, steer: false });
+            let _ = self.accept(now, id, tell);
             self.pass_on(now);
         }
         self.touch(now);

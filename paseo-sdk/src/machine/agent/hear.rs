@@ -18,9 +18,12 @@ impl Agent {
             self.outputs.push_back(Output::Changed);
         }
         if position <= self.progress.applied {
-            // Known already, but for the process: that is not remembered, it is there or it is not.
-            if let Some(Fact::Exited(_)) = heard.fact {
-                self.process = Process::Gone;
+            match heard.fact {
+                // Known already, but for the process: that is not remembered, it is there or it is not.
+                Some(Fact::Exited(_)) => self.process = Process::Gone,
+                // Nor is what was told, where a daemon died before it had forgotten what was settled.
+                Some(Fact::Told(id)) => drop(self.outbox.handle(heard.at, outbox::Input::Told(id))),
+                Some(Fact::Launched { .. }) | None => {}
             }
             return;
         }
@@ -79,7 +82,7 @@ impl Agent {
                 let item = Item { item_id, parent_id: None, content: Content::UserMessage { text, images } };
                 self.happen(scene, Happening::ItemClosed { item });
             }
-            Some(Tell::Interrupt {}) => self.resume_interrupt(),
+            Some(Tell::Interrupt {}) => self.resume_interrupt(Timestamp(0)),
             Some(Tell::Answer { request_id, decision }) => {
                 if let Some(ask) = self.asks.get(request_id) {
                     let text = answered(&ask.title, decision);
@@ -90,12 +93,13 @@ impl Agent {
         }
     }
 
-    /// A turn that was told to stop in an earlier life has as long as it had then.
-    pub(super) fn resume_interrupt(&mut self) {
+    /// A turn that was told to stop in an earlier life has as long as it had then; one that was told so before its time
+    /// came, as long as any other from then on.
+    pub(super) fn resume_interrupt(&mut self, its_time: Timestamp) {
         if let Some(turn) = &mut self.turn
             && let Some(at) = self.outbox.accepted_at(&interrupt_tell(turn.id()))
         {
-            let _ = turn.handle(at, turn::Input::Interrupt);
+            let _ = turn.handle(at.max(its_time), turn::Input::Interrupt);
         }
     }
 
@@ -111,7 +115,7 @@ impl Agent {
             Event::Joined(id) => self.joined(scene, &id),
             Event::Dropped(id) => self.dropped(scene, &id),
             // It says how it was, and is told otherwise.
-            Event::ModeChanged(_) if self.outbox.has_unsaid_mode() => {}
+            Event::ModeChanged(_) if self.outbox.has_untold_mode(scene.run) => {}
             Event::ModeChanged(mode) => {
                 let position = Position { run: scene.run, record: scene.record };
                 self.progress.mode = Some((position, mode));
@@ -336,6 +340,7 @@ impl Agent {
         {
             self.start_turn(scene, turn_of(&prompt), Some(prompt));
         }
+        self.resume_interrupt(scene.at);
     }
 
     fn exited(&mut self, scene: &mut Scene, exit: Exit) {
@@ -352,7 +357,7 @@ impl Agent {
         self.asks.clear();
         self.progress.expecting = false;
         self.progress.background = false;
-        self.outbox.handle(scene.at, outbox::Input::Lost).expect("a loss is never refused");
+        self.outbox.handle(scene.at, outbox::Input::Lost(scene.run)).expect("a loss is never refused");
         self.process = Process::Gone;
         self.outputs.push_back(Output::Changed);
     }
