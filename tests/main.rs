@@ -9,6 +9,7 @@
 mod agent;
 mod cli;
 mod client;
+mod conformance;
 mod connection;
 mod daemon;
 mod lab;
