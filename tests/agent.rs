@@ -2,7 +2,7 @@
 
 mod program;
 mod restart;
-mod world;
+pub(crate) mod world;
 
 use std::collections::BTreeMap;
 

@@ -4,7 +4,7 @@
 //! `cargo test --package paseo-tests --test all conformance -- --nocapture --test-threads 1`.
 
 mod ends;
-mod stage;
+pub(crate) mod stage;
 mod trouble;
 mod turns;
 

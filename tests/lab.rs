@@ -101,6 +101,11 @@ impl Lab {
 
     /// Ends the agents and checks that nothing of them is left.
     pub(crate) async fn end(self, client: &Client) {
+        self.stop(client).await;
+    }
+
+    /// The same, while what they left on the disk is still there.
+    pub(crate) async fn stop(&self, client: &Client) {
         client.shutdown_daemon(ShutdownDaemon { with_agents: true, restart: false }).await.expect("it stops");
         assert_eq!(processes_in(self.directory.path()), Vec::<String>::new(), "processes are left");
     }

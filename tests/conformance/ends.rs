@@ -163,7 +163,7 @@ pub(super) async fn daemon_killed_while_it_asks(mut stage: Stage) -> Cell {
     stage.kill();
     let client = stage.start();
     let again = client.wait_for_agent(WaitForAgent::one(&agent)).await.expect("it still asks");
-    assert_eq!(again.permissions, [permission.clone()]);
+    assert_eq!(again.permissions, std::slice::from_ref(&permission));
     client.respond_to_permission(answer(&agent, &permission, Behavior::Allow)).await.expect("the first answer");
     // It may die before the answer is told: the next one tells it.
     stage.kill();

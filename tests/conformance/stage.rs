@@ -6,10 +6,12 @@ use paseo_daemon::Daemon;
 use paseo_sdk::Client;
 use paseo_sdk::catalogue::{CreateAgent, GetAgentStatus, RespondToPermission, SendAgentPrompt, WaitForAgent};
 use paseo_sdk::item::{Entry, Happening};
-use paseo_sdk::model::{Agent, AgentId, Behavior, Mode, Permission, WaitOutcome};
-use rustix::fs::{CWD, FileType, Mode as FileMode};
+use paseo_sdk::model::{Agent, AgentId, Behavior, Event, Mode, Permission, WaitOutcome};
+use rustix::fs::{CWD, FileType, Mode as FileMode, inotify};
 use rustix::process::{Pid, Signal};
 
+use crate::claude::journals;
+use crate::daemon::watching::follow;
 use crate::lab::{Lab, Process, timeline};
 use crate::messages_api::MessagesApi;
 use crate::messages_api::program::claude_environment;
@@ -141,6 +143,20 @@ impl Stage {
         }
     }
 
+    /// Returns when the agent's first process has said a line that contains this.
+    pub(crate) async fn said(&self, agent: &AgentId, text: &str) {
+        let journal = self.lab.home().join(format!("agents/{agent}/runs/1/journal-000001.ndjson"));
+        let text = serde_json::to_string(text).expect("a text").trim_matches('"').to_owned();
+        let written = move || {
+            let watch = inotify::init(inotify::CreateFlags::CLOEXEC).expect("files can be watched");
+            inotify::add_watch(&watch, &journal, inotify::WatchFlags::MODIFY).expect("it is there");
+            while !std::fs::read_to_string(&journal).expect("its journal").contains(&text) {
+                rustix::io::read(&watch, &mut [0; 4096][..]).expect("it is written to");
+            }
+        };
+        tokio::task::spawn_blocking(written).await.expect("no panic");
+    }
+
     /// Lets the command, or the model, go on.
     pub(crate) async fn go_on(&self) {
         self.api.release("gate");
@@ -157,7 +173,8 @@ impl Stage {
 
     /// Ends the agents, and checks that nothing of them is left.
     pub(crate) async fn end(self, client: &Client) {
-        self.lab.end(client).await;
+        self.lab.stop(client).await;
+        journals::record(&self.lab);
     }
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {
@@ -186,10 +203,19 @@ pub(crate) async fn status(client: &Client, agent: &AgentId) -> Agent {
     client.get_agent_status(GetAgentStatus { agent_id: agent.into() }).await.expect("it is there")
 }
 
-/// Kills an agent's process, as the system does that runs out of memory.
+/// Kills an agent's process, as the system does that runs out of memory, and returns when that is noticed.
 pub(crate) async fn kill_agent(client: &Client, agent: &AgentId) {
     let pid = status(client, agent).await.pid.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+    let mut watch = client.watch(follow(agent, 0));
     rustix::process::kill_process(pid.expect("it has a process"), Signal::KILL).expect("it is killed");
+    while let Some(event) = watch.next().await {
+        if let Event::AgentChanged(agent) = event.expect("the watch goes on")
+            && agent.pid.is_none()
+        {
+            return;
+        }
+    }
+    panic!("the watch ended");
 }
 
 /// Returns how many turns the timeline knows, all of them ended.

@@ -1,9 +1,9 @@
 //! Turns that go well.
 
 use paseo_sdk::Code;
-use paseo_sdk::catalogue::{SendAgentPrompt, WaitForAgent, WhenBusy};
+use paseo_sdk::catalogue::{SendAgentPrompt, SetAgentMode, WaitForAgent, WhenBusy};
 use paseo_sdk::item::ToolStatus;
-use paseo_sdk::model::{Behavior, Image, Status, WaitOutcome};
+use paseo_sdk::model::{Behavior, Image, Mode, Status, WaitOutcome};
 
 use super::Cell;
 use super::stage::{Kind, Stage, answer, send, status, turns};
@@ -128,6 +128,10 @@ pub(super) async fn busy_steer(mut stage: Stage) -> Cell {
     }
     let steered = steered.expect("it is said");
     assert!(status(&client, &agent).await.turn.is_some(), "the turn goes on");
+    // That it has read so far, it says only of what it answers.
+    let set = SetAgentMode { agent_id: (&agent).into(), mode: Mode::Auto };
+    client.set_agent_mode(set).await.expect("it has it");
+    stage.said(&agent, r#""permissionMode":"acceptEdits""#).await;
     stage.let_command_go().await;
     let wait = WaitForAgent { prompt_id: steered.prompt_id, ..WaitForAgent::one(&agent) };
     let done = client.wait_for_agent(wait).await.expect("it ends");
