@@ -4,7 +4,7 @@ mod changing;
 mod program;
 mod restart;
 mod steering;
-mod world;
+pub(crate) mod world;
 
 use std::collections::BTreeMap;
 

@@ -7,10 +7,13 @@
 //! here sleeps in order to wait, and nothing asserts how long it took.
 
 mod agent;
+mod claude;
 mod cli;
 mod client;
+mod conformance;
 mod connection;
 mod daemon;
+mod journal;
 mod lab;
 mod laws;
 mod messages_api;
