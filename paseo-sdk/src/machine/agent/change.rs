@@ -44,7 +44,7 @@ impl Agent {
     ///
     /// In this order: whoever asks again, because the daemon died in between, would else be taken to have it already.
     fn change(&mut self, now: Timestamp, what: &str, tell: Tell) {
-        self.about.changes.count += 1;
+        self.about.changes.count = self.about.changes.count.saturating_add(1);
         if self.process != Process::Gone {
             let id = TellId(format!("{what}.{}", self.about.changes.count));
             // An id is used once, so this is refused only when the file of the outbox was tampered with.
