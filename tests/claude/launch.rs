@@ -62,6 +62,8 @@ fn what_it_would_refuse_is_refused_before() {
     assert_eq!(check(&free, false, &plain), Ok(()));
     assert_eq!(check(&free, true, &sandbox), Ok(()));
     assert_eq!(check(&spec(), true, &plain), Ok(()));
+    let unheard = [("IS_SANDBOX".to_owned(), "yes".to_owned())].into();
+    assert!(check(&free, true, &unheard).is_err(), "the program knows no other value");
     let refused = check(&free, true, &plain).expect_err("as root it does not");
     assert_eq!((refused.field, refused.hint.contains("IS_SANDBOX=1")), ("mode", true));
     let deep = LaunchSpec { thinking: Some("deeply".to_owned()), ..spec() };
