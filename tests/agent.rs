@@ -1,8 +1,10 @@
 //! The life of an agent: what its clients may rely on, whatever it does and whenever the daemon dies.
 
+mod changing;
 mod program;
 mod restart;
-mod world;
+mod steering;
+pub(crate) mod world;
 
 use std::collections::BTreeMap;
 

@@ -3,4 +3,4 @@
 mod faults;
 mod restart;
 mod turns;
-mod watching;
+pub(crate) mod watching;

@@ -1,5 +1,6 @@
 //! A home for a daemon, in this process or in one of its own, of which nothing is left at the end.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -19,17 +20,30 @@ pub(crate) const PASEO: &str = env!("CARGO_BIN_EXE_paseo-under-test");
 /// A home, and a directory to work in.
 pub(crate) struct Lab {
     directory: TempDir,
+    /// What agents find in their environment.
+    env: BTreeMap<String, String>,
 }
 
 impl Lab {
     pub(crate) fn new() -> Lab {
         let directory = TempDir::with_prefix("paseo-lab-").expect("a temporary directory");
         std::fs::create_dir(directory.path().join("work")).expect("a directory to work in");
-        Lab { directory }
+        // Whoever runs the tests may have any shell, or none; their scripts are for this one.
+        Lab { directory, env: [("SHELL".to_owned(), "/bin/sh".to_owned())].into() }
+    }
+
+    /// Adds to what agents find in their environment.
+    pub(crate) fn set_env(&mut self, env: impl IntoIterator<Item = (String, String)>) {
+        self.env.extend(env);
     }
 
     pub(crate) fn home(&self) -> PathBuf {
         self.directory.path().join("home")
+    }
+
+    /// A path beside home and work.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
     }
 
     /// The directory that agents work in.
@@ -38,9 +52,7 @@ impl Lab {
     }
 
     pub(crate) fn config(&self) -> Config {
-        // Whoever runs the tests may have any shell, or none; their scripts are for this one.
-        let env = [("SHELL".to_owned(), "/bin/sh".to_owned())].into();
-        Config { helper: Some(PASEO.into()), listen: None, env, ..Config::at(self.home()) }
+        Config { helper: Some(PASEO.into()), listen: None, env: self.env.clone(), ..Config::at(self.home()) }
     }
 
     /// Starts a daemon in this process.
@@ -59,7 +71,7 @@ impl Lab {
             .args(["daemon", "run"])
             .env("PASEO_HOME", self.home())
             .env("PASEO_LISTEN", "127.0.0.1:0")
-            .env("SHELL", "/bin/sh")
+            .envs(&self.env)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -89,6 +101,11 @@ impl Lab {
 
     /// Ends the agents and checks that nothing of them is left.
     pub(crate) async fn end(self, client: &Client) {
+        self.stop(client).await;
+    }
+
+    /// The same, while what they left on the disk is still there.
+    pub(crate) async fn stop(&self, client: &Client) {
         client.shutdown_daemon(ShutdownDaemon { with_agents: true, restart: false }).await.expect("it stops");
         assert_eq!(processes_in(self.directory.path()), Vec::<String>::new(), "processes are left");
     }

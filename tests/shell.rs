@@ -1,75 +1,22 @@
 //! Journals of `bridge shell`, and what they come to. Drop one into `transcripts/shell/` and it is a test.
 
-use std::collections::BTreeMap;
-use std::path::Path;
-
-use paseo_sdk::item::{Content, Entry, ToolCall};
-use paseo_sdk::machine::Machine;
-use paseo_sdk::machine::agent::{About, Agent, Changes, Fact, Heard, Input, Memory, Output, Progress};
+use paseo_sdk::item::{Content, ToolCall};
 use paseo_sdk::machine::outbox;
-use paseo_sdk::machine::timeline::{self, Timeline};
-use paseo_sdk::model::{Behavior, Decision, Mode, Prompt, RequestId, Timestamp};
+use paseo_sdk::model::{Behavior, Decision, Mode, Prompt, RequestId};
 use paseo_sdk::provider::shell::{Exit, Saying, Shell, Word};
 use paseo_sdk::provider::{Event, Line, Provider, Record, Step, Tell, TellId, What};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::json;
 
+use crate::agent::world::about;
+use crate::journal;
+
 #[test]
 fn every_transcript_comes_to_what_it_did() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("transcripts/shell");
-    let mut names: Vec<_> = std::fs::read_dir(&directory)
-        .expect("there is a folder of transcripts")
-        .map(|file| file.expect("it can be read").path())
-        .collect();
-    names.sort();
-    assert!(!names.is_empty());
-    for path in names {
-        let text = std::fs::read_to_string(&path).expect("it can be read");
-        let records: Vec<Record> =
-            text.lines().map(|line| serde_json::from_str(line).expect("each line is a record")).collect();
-        let name = path.file_stem().expect("it has a name").to_string_lossy();
-        insta::assert_json_snapshot!(format!("transcript_{name}"), fold(&records));
+    for (name, records) in journal::folder("shell") {
+        insta::assert_json_snapshot!(format!("transcript_{name}"), journal::fold(&Shell, &records, accepted(&records)));
     }
-}
-
-/// Folds a journal through session, agent and timeline into entries.
-fn fold(records: &[Record]) -> Vec<Entry> {
-    let memory = Memory { about: about(), progress: Progress::default() };
-    let mut session = Shell.session(&memory.about.spec());
-    let mut agent = Agent::restore(Shell.traits(), memory, accepted(records));
-    let mut timeline = Timeline::new(0, None);
-    let mut entries = Vec::new();
-    for record in records {
-        let events = session.read(record).into_iter().map(|step| match step {
-            Step::Event(event) => event,
-            Step::Say(line) => panic!("the shell says nothing by itself: {line}"),
-        });
-        let fact = match &record.what {
-            What::Launched { pid, .. } => Some(Fact::Launched { pid: *pid }),
-            What::Told { id, .. } => Some(Fact::Told(id.clone())),
-            What::Exited(exit) => Some(Fact::Exited(exit.clone())),
-            _ => None,
-        };
-        let at = record.time();
-        let heard = Heard { run: 1, record: record.seq, at, fact, events: events.collect() };
-        agent.handle(at, Input::Heard(heard)).expect("a record is never refused");
-        while let Some(output) = agent.poll() {
-            let input = match output {
-                Output::Happened { at, turn_id, origin, what } => timeline::Input::Append { at, turn_id, origin, what },
-                Output::Wrote { item_id, text } => timeline::Input::Wrote { item_id, text },
-                _ => continue,
-            };
-            let Ok(()) = timeline.handle(at, input);
-            while let Some(output) = timeline.poll() {
-                if let timeline::Output::Write(entry) = output {
-                    entries.push(*entry);
-                }
-            }
-        }
-    }
-    assert_eq!(timeline.open(), &BTreeMap::new(), "an item is open for ever");
-    entries
 }
 
 /// The outbox that led to a journal.
@@ -93,14 +40,14 @@ fn accepted(records: &[Record]) -> Vec<outbox::Line> {
             },
             Word::Interrupt {} => Tell::Interrupt {},
         };
-        outbox::Line::Accepted { id: id.clone(), at, first: false, steer: false, tell }
+        outbox::Line::Accepted { id: id.clone(), at, first: false, steer: false, run: 0, tell }
     })
     .collect()
 }
 
 #[test]
 fn an_edited_script_is_shown_as_it_runs() {
-    let mut session = Shell.session(&about().spec());
+    let mut session = Shell.session(&about(Mode::Default).spec());
     let decision = Decision {
         behavior: Behavior::Allow,
         option_id: None,
@@ -151,7 +98,7 @@ fn fill(piece: &str, size: usize) -> String {
 
 /// Lets a script write `whole` in pieces of about these sizes, and looks at what is kept of it.
 fn check_output(whole: &str, cuts: &[usize]) {
-    let mut session = Shell.session(&about().spec());
+    let mut session = Shell.session(&about(Mode::Default).spec());
     let line = json!(Word::Run { id: script(), script: "yes".to_owned(), ask: false }).to_string();
     session.read(&record(What::Told { id: script(), line }));
     session.read(&said(&Saying::Started { id: script(), pid: None }));
@@ -206,26 +153,4 @@ fn said(saying: &Saying) -> Record {
 
 fn record(what: What) -> Record {
     Record { seq: 1, at: 0, what }
-}
-
-fn about() -> About {
-    About {
-        agent_id: "a1".parse().expect("this is an id"),
-        title: "agent".to_owned(),
-        provider: "shell".to_owned(),
-        model: None,
-        mode: Mode::Default,
-        changes: Changes::default(),
-        thinking: None,
-        system_prompt: None,
-        cwd: "/".to_owned(),
-        trusted: false,
-        worktree: None,
-        labels: BTreeMap::new(),
-        parent: None,
-        request: String::new(),
-        created_at: Timestamp(0),
-        updated_at: Timestamp(0),
-        archived_at: None,
-    }
 }

@@ -50,14 +50,19 @@ fn outbox(mut bytes: Bytes<'_>) -> Result<(), Broken> {
             tell: agent::tell(bytes),
             first: bytes.flag(),
             steer: bytes.flag(),
+            run: bytes.number(3),
         },
         4 => outbox::Input::Attached,
-        5 | 6 => outbox::Input::Room,
+        5 => outbox::Input::Room,
+        6 => bytes.pick(&[outbox::Input::Room, outbox::Input::Turn]),
         7 => outbox::Input::Told(agent::tell_id(bytes)),
         8 => outbox::Input::Delivered(agent::tell_id(bytes)),
         9 => outbox::Input::Withdraw(agent::tell_id(bytes)),
         10 => outbox::Input::Fail(agent::tell_id(bytes), bytes.word()),
-        _ => outbox::Input::Lost,
+        _ => match bytes.flag() {
+            true => outbox::Input::Lost(bytes.number(3)),
+            false => outbox::Input::Returned(agent::tell_id(bytes)),
+        },
     });
     laws(outbox, script)
 }

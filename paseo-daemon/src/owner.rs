@@ -242,7 +242,9 @@ impl Owner {
                 self.read(&record).await;
                 self.attach_if_known().await;
             }
-            Some(News::Refused { id, reason }) => self.tell(Input::Unsayable { id, reason }).await,
+            // It was not told, and its process is about to end: the next one is told.
+            Some(News::Refused { id, leaving: true, .. }) => tracing::debug!(agent = %self.live.id, %id, "too late"),
+            Some(News::Refused { id, reason, leaving: false }) => self.tell(Input::Unsayable { id, reason }).await,
             Some(News::Trouble(text)) => {
                 tracing::warn!(agent = %self.live.id, text, "a shim is in trouble");
             }

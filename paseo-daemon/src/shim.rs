@@ -166,6 +166,9 @@ pub enum Report {
         id: TellId,
         /// Why.
         reason: String,
+        /// Whether the agent leaves, so that the line may be told to its next process.
+        #[serde(default)]
+        leaving: bool,
     },
     /// Something is wrong that a person should know.
     Trouble {

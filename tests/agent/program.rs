@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use paseo_sdk::model::{Mode, Outcome, PermissionKind, RequestId, Usage};
+use paseo_sdk::model::{Mode, Outcome, PermissionKind, Prompt, RequestId, Usage};
 use paseo_sdk::provider::shell::{Exit, Saying, Shell, Word};
 use paseo_sdk::provider::{
     Ask, Ending, Event, LaunchSpec, Line, Provider, Record, Session, Step, Tell, TellId, Traits, Unsupported, What,
@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 pub(crate) enum Kind {
     /// `bridge shell`.
     Shell,
-    /// One that acknowledges late, starts turns by itself and asks outside of turns.
+    /// One that acknowledges late, starts turns by itself, asks outside of turns, takes prompts into turns or back, and
+    /// forgets what it was to resume.
     Talk,
 }
 
@@ -24,14 +25,14 @@ impl Kind {
             Kind::Shell => Shell.traits(),
             Kind::Talk => &Traits {
                 description: "talks",
-                modes: &[Mode::Default],
+                modes: &[Mode::Plan, Mode::Default, Mode::Auto, Mode::FullAccess],
                 native_modes: &[],
                 program: None,
                 resumes: true,
                 images: false,
-                steers: false,
+                steers: true,
                 linger: LINGER,
-                stall: None,
+                stall: Some(SILENCE),
             },
         }
     }
@@ -39,20 +40,26 @@ impl Kind {
     pub(crate) fn session(self, spec: &LaunchSpec) -> Box<dyn Session> {
         match self {
             Kind::Shell => Shell.session(spec),
-            Kind::Talk => Box::new(Talk),
+            Kind::Talk => Box::new(Talk::default()),
         }
     }
 
-    pub(crate) fn program(self, deaf: bool) -> Program {
+    pub(crate) fn program(self, deaf: bool, spec: &LaunchSpec, resume: Option<&str>) -> Program {
         match self {
             Kind::Shell => Program::Shell(Bridge { script: None, deaf, closed: false }),
-            Kind::Talk => Program::Talk(Talker { deaf, ..Talker::default() }),
+            Kind::Talk => {
+                let (mode, resumed) = (spec.mode.clone(), resume.is_some());
+                Program::Talk(Talker { deaf, mode, resumed, ..Talker::default() })
+            }
         }
     }
 }
 
 /// How long a process of `Kind::Talk` lingers.
 pub(crate) const LINGER: i64 = 60_000;
+
+/// How long the model of `Kind::Talk` may say nothing.
+pub(crate) const SILENCE: i64 = 240_000;
 
 /// A process under a shim.
 pub(crate) enum Program {
@@ -95,6 +102,22 @@ impl Program {
         match self {
             Program::Shell(bridge) => bridge.act(1),
             Program::Talk(talker) => talker.finish(),
+        }
+    }
+
+    /// How freely it acts, where it has a say in that.
+    pub(crate) fn mode(&self) -> Option<&Mode> {
+        match self {
+            Program::Shell(_) => None,
+            Program::Talk(talker) => Some(&talker.mode),
+        }
+    }
+
+    /// How often it has changed that by itself.
+    pub(crate) fn whims(&self) -> u32 {
+        match self {
+            Program::Shell(_) => 0,
+            Program::Talk(talker) => talker.whims,
         }
     }
 
@@ -175,6 +198,14 @@ pub(crate) struct Talker {
     /// The turn that runs, and its prompt.
     turn: Option<Option<String>>,
     asks: BTreeSet<String>,
+    mode: Mode,
+    /// How often it has changed its mode by itself.
+    whims: u32,
+    background: bool,
+    /// Whether it was to go on with a session, and has not begun to.
+    resumed: bool,
+    /// Whether it knows nothing of that session, and leaves.
+    forgetful: bool,
     count: u32,
     deaf: bool,
     closed: bool,
@@ -183,7 +214,8 @@ pub(crate) struct Talker {
 impl Talker {
     fn told(&mut self, line: &str) -> Vec<String> {
         match line.split(' ').collect::<Vec<_>>()[..] {
-            ["prompt", id] => {
+            ["prompt", id, ..] if self.forgetful => vec![format!("forget {id}")],
+            ["prompt", id, ..] => {
                 self.prompts.push_back(id.to_owned());
                 self.unacknowledged.insert(id.to_owned());
                 Vec::new()
@@ -192,33 +224,60 @@ impl Talker {
                 true => vec![format!("withdraw {id}")],
                 false => Vec::new(),
             },
-            ["interrupt"] if !self.deaf && self.turn.take().is_some() => vec!["end interrupted".to_owned()],
+            ["interrupt"] if !self.deaf && self.turn.is_some() => self.stop(),
             ["interrupt"] | ["pong"] => Vec::new(),
+            ["mode", mode] => {
+                self.mode = mode.parse().expect("this is a mode");
+                vec![format!("mode {mode}")]
+            }
+            ["model", _] => Vec::new(),
             _ => panic!("not a word: {line}"),
         }
+    }
+
+    /// Stops the turn. What waits is taken back before or after that, or stays.
+    fn stop(&mut self) -> Vec<String> {
+        self.turn = None;
+        let end = "end interrupted".to_owned();
+        if self.count.is_multiple_of(3) {
+            return vec![end];
+        }
+        let mut says: Vec<_> = self.prompts.drain(..).map(|id| format!("drop {id}")).collect();
+        let place = if self.count % 3 == 1 { says.len() } else { 0 };
+        says.insert(place, end);
+        says
     }
 
     fn start(&mut self) -> String {
         let id = self.prompts.pop_front().expect("there is a prompt");
         self.turn = Some(Some(id.clone()));
+        self.resumed = false;
         format!("start {id}")
     }
 
     fn act(&mut self, whim: u8) -> Act {
         self.count += 1;
-        let says = match (&self.turn, whim % 10) {
-            _ if whim == 64 => return Act::Exit(9),
+        if whim == 64 {
+            return Act::Exit(9);
+        }
+        if self.forgetful {
+            return if whim.is_multiple_of(4) { Act::Exit(1) } else { Act::Say(Vec::new()) };
+        }
+        let says = match (&self.turn, whim % 20) {
+            // What is acknowledged is not forgotten.
+            (_, 0) if self.resumed => return Act::Say(Vec::new()),
             (_, 0) => match self.unacknowledged.pop_first() {
                 Some(id) => format!("ack {id}"),
                 None => return Act::Say(Vec::new()),
             },
-            (None | Some(None), 1 | 2) if !self.prompts.is_empty() => self.start(),
+            (None | Some(None), 1 | 2 | 18) if !self.prompts.is_empty() => self.start(),
             (Some(_), 1 | 2) => {
                 self.turn = None;
                 "end".to_owned()
             }
             (None, 3) => {
                 self.turn = Some(None);
+                self.resumed = false;
                 "start".to_owned()
             }
             (_, 4) => {
@@ -226,6 +285,7 @@ impl Talker {
                 self.asks.insert(id.clone());
                 let begins = self.turn.is_none() && !self.prompts.is_empty();
                 self.turn.get_or_insert(None);
+                self.resumed = false;
                 let start = begins.then(|| "start".to_owned());
                 return Act::Say(start.into_iter().chain([format!("ask {id}")]).collect());
             }
@@ -235,13 +295,45 @@ impl Talker {
             },
             (_, 6) => "ping".to_owned(),
             (_, 7) => format!("note {}", self.count),
+            (Some(_), 10 | 11) if !self.prompts.is_empty() => {
+                let id = self.prompts.pop_front().expect("there is a prompt");
+                // From now on the turn answers somebody, and no other prompt's turn takes its place.
+                self.turn = self.turn.take().map(|turn| turn.or_else(|| Some(id.clone())));
+                format!("join {id}")
+            }
+            (None, 10..=12) if self.resumed && !self.prompts.is_empty() => return self.forget(),
+            (_, 13) => {
+                self.mode = [Mode::Plan, Mode::Default, Mode::Auto][usize::from(whim) % 3].clone();
+                self.whims += 1;
+                format!("mode {}", self.mode)
+            }
+            (_, 14) => format!("rule r{}", whim / 20),
+            (_, 15) => {
+                self.background = !self.background;
+                format!("background {}", if self.background { "on" } else { "off" })
+            }
+            (Some(_), 16) => format!("expect {}", if whim.is_multiple_of(3) { "off" } else { "on" }),
+            (_, 17) => format!("session s{}", self.count),
             (None, _) if self.closed && self.prompts.is_empty() => return Act::Exit(0),
             _ => format!("item {}", self.count),
         };
         Act::Say(vec![says])
     }
 
+    /// Says of everything that it was told that it was told in vain.
+    fn forget(&mut self) -> Act {
+        self.forgetful = true;
+        self.unacknowledged.clear();
+        Act::Say(self.prompts.drain(..).map(|id| format!("forget {id}")).collect())
+    }
+
     fn finish(&mut self) -> Act {
+        if self.forgetful {
+            return Act::Exit(1);
+        }
+        if std::mem::take(&mut self.background) {
+            return Act::Say(vec!["background off".to_owned()]);
+        }
         if self.turn.take().is_some() {
             return Act::Say(vec!["end".to_owned()]);
         }
@@ -253,30 +345,80 @@ impl Talker {
 }
 
 /// The meaning of what a [`Talker`] says: each line is an event.
-struct Talk;
+#[derive(Default)]
+struct Talk {
+    /// Whether a turn runs, so that a process that ends is cut off.
+    busy: bool,
+    expecting: bool,
+}
 
 impl Session for Talk {
     fn read(&mut self, record: &Record) -> Vec<Step> {
-        let What::Said(Line::Text(line)) = &record.what else { return Vec::new() };
+        let events = match &record.what {
+            What::Said(Line::Text(line)) if line == "ping" => return vec![Step::Say("pong".to_owned())],
+            What::Said(Line::Text(line)) => self.said(line),
+            // Such a tell is taken when it is told.
+            What::Told { id, line } if line.starts_with("mode") => vec![Event::Delivered(id.clone())],
+            What::Exited(_) if self.busy => vec![Event::CutOff("it was in the middle of something".to_owned())],
+            _ => Vec::new(),
+        };
+        events.into_iter().map(Step::Event).collect()
+    }
+
+    fn phrase(&self, id: &TellId, tell: &Tell) -> Result<String, Unsupported> {
+        match tell {
+            Tell::Prompt(prompt) if prompt.text == "unspeakable" => {
+                Err(Unsupported { provider: "talk", what: "say that" })
+            }
+            Tell::Prompt(Prompt { note: None, .. }) => Ok(format!("prompt {id}")),
+            Tell::Prompt(Prompt { note: Some(note), .. }) => Ok(format!("prompt {id} {NOTED} {note}")),
+            Tell::Answer { request_id, .. } => Ok(format!("answer {request_id}")),
+            Tell::Interrupt {} => Ok("interrupt".to_owned()),
+            Tell::Mode(Mode::FullAccess) => Err(Unsupported { provider: "talk", what: "change to that" }),
+            Tell::Mode(mode) => Ok(format!("mode {mode}")),
+            Tell::Model(model) => Ok(format!("model {model}")),
+        }
+    }
+
+    fn summary(&self) -> String {
+        String::new()
+    }
+}
+
+/// What stands before the note of a prompt.
+pub(crate) const NOTED: &str = "with";
+
+impl Talk {
+    fn said(&mut self, line: &str) -> Vec<Event> {
         let item = |id: &str| paseo_sdk::item::Item {
             item_id: id.into(),
             parent_id: None,
             content: paseo_sdk::item::Content::AssistantMessage { text: format!("said {id}") },
         };
-        let ending = |outcome| {
-            Event::TurnEnded(Ending {
-                outcome,
-                reason: None,
-                message: Some("done".to_owned()),
-                usage: Usage::default(),
-            })
-        };
-        let events = match line.split(' ').collect::<Vec<_>>()[..] {
-            ["ack", id] => vec![Event::Delivered(TellId(id.to_owned()))],
-            ["start"] => vec![Event::TurnStarted(None)],
-            ["start", id] => vec![Event::TurnStarted(Some(TellId(id.to_owned())))],
-            ["end"] => vec![ending(Outcome::Completed)],
-            ["end", "interrupted"] => vec![ending(Outcome::Interrupted)],
+        let tell = |id: &str| TellId(id.to_owned());
+        match line.split(' ').collect::<Vec<_>>()[..] {
+            ["ack", id] => vec![Event::Delivered(tell(id))],
+            ["start"] => {
+                self.busy = true;
+                vec![Event::TurnStarted(None)]
+            }
+            ["start", id] => {
+                self.busy = true;
+                vec![Event::TurnStarted(Some(tell(id)))]
+            }
+            ["end"] => self.end(Outcome::Completed),
+            ["end", "interrupted"] => self.end(Outcome::Interrupted),
+            ["join", id] => vec![Event::Joined(tell(id))],
+            ["drop", id] => vec![Event::Dropped(tell(id))],
+            ["forget", id] => vec![Event::Forgotten(tell(id))],
+            ["session", id] => vec![Event::Resumable(id.to_owned())],
+            ["mode", mode] => vec![Event::ModeChanged(mode.parse().expect("this is a mode"))],
+            ["rule", rule] => vec![Event::Remembered(rule.to_owned())],
+            ["background", state] => vec![Event::Background(state == "on")],
+            ["expect", state] => {
+                self.expecting = state == "on";
+                vec![Event::Expecting(self.expecting)]
+            }
             ["ask", id] => vec![Event::Asked(Ask {
                 request_id: RequestId::from(id),
                 kind: PermissionKind::Tool,
@@ -292,27 +434,15 @@ impl Session for Talk {
                 Event::Closed(item(id)),
             ],
             ["note", text] => vec![Event::Notice(text.to_owned())],
-            ["ping"] => return vec![Step::Say("pong".to_owned())],
             _ => panic!("not a word: {line}"),
-        };
-        events.into_iter().map(Step::Event).collect()
-    }
-
-    fn phrase(&self, id: &TellId, tell: &Tell) -> Result<String, Unsupported> {
-        match tell {
-            Tell::Prompt(prompt) if prompt.text == "unspeakable" => {
-                Err(Unsupported { provider: "talk", what: "say that" })
-            }
-            Tell::Prompt(_) => Ok(format!("prompt {id}")),
-            Tell::Answer { request_id, .. } => Ok(format!("answer {request_id}")),
-            Tell::Interrupt {} => Ok("interrupt".to_owned()),
-            Tell::Mode(Mode::FullAccess) => Err(Unsupported { provider: "talk", what: "change to that" }),
-            Tell::Mode(mode) => Ok(format!("mode {mode}")),
-            Tell::Model(model) => Ok(format!("model {model}")),
         }
     }
 
-    fn summary(&self) -> String {
-        String::new()
+    fn end(&mut self, outcome: Outcome) -> Vec<Event> {
+        self.busy = false;
+        let (reason, message, usage) = (None, Some("done".to_owned()), Usage::default());
+        let ended = Event::TurnEnded(Ending { outcome, reason, message, usage });
+        let silent = std::mem::take(&mut self.expecting).then_some(Event::Expecting(false));
+        [ended].into_iter().chain(silent).collect()
     }
 }

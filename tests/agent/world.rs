@@ -9,7 +9,7 @@ use paseo_sdk::machine::agent::{About, Agent, Changes, Fact, Heard, Input, Memor
 use paseo_sdk::machine::outbox;
 use paseo_sdk::machine::timeline::{self, Timeline};
 use paseo_sdk::model::{Mode, Prompt, Timestamp};
-use paseo_sdk::provider::{Exit, Line, Record, Session, Step, TellId, What};
+use paseo_sdk::provider::{Exit, LaunchSpec, Line, Record, Session, Step, TellId, What};
 
 use super::program::{Act, Kind, Program};
 
@@ -38,6 +38,10 @@ pub(crate) struct Disk {
 
 /// A process and its shim.
 pub(crate) struct Run {
+    /// With what it was launched.
+    pub(crate) spec: LaunchSpec,
+    /// The session that it was to go on with.
+    pub(crate) resume: Option<String>,
     pub(crate) journal: Vec<Record>,
     pub(crate) program: Program,
     pub(crate) alive: bool,
@@ -55,7 +59,14 @@ pub(crate) struct Daemon {
     pub(crate) agent: Agent,
     timeline: Timeline,
     process: Option<Process>,
-    launching: Option<i64>,
+    launching: Option<Launching>,
+}
+
+/// A launch that has not come to its end.
+struct Launching {
+    run: i64,
+    spec: LaunchSpec,
+    resume: Option<String>,
 }
 
 struct Process {
@@ -129,7 +140,12 @@ impl World {
     }
 
     fn begin(&mut self, run: i64, known: usize) {
-        let session = self.kind.session(&self.disk.memory.about.spec());
+        let spec = self.daemon().agent.spec(run);
+        assert_eq!(
+            spec.rules, self.runs[&run].spec.rules,
+            "a session that is made again knows the rules of its launch"
+        );
+        let session = self.kind.session(&spec);
         let process = Process { run, session, due: BTreeMap::new(), known, attached: false, last: 0 };
         self.daemon().process = Some(process);
     }
@@ -190,9 +206,11 @@ impl World {
                 self.write(timeline::Input::Append { at, turn_id, origin, what });
             }
             Output::Wrote { item_id, text } => self.write(timeline::Input::Wrote { item_id, text }),
-            Output::Launch { run, .. } => {
+            Output::Launch { run, resume } => {
                 self.asked.push(format!("launch {run}"));
-                assert!(self.daemon().launching.replace(run).is_none(), "one launch at a time");
+                let spec = self.daemon().agent.spec(run);
+                let launching = Launching { run, spec, resume };
+                assert!(self.daemon().launching.replace(launching).is_none(), "one launch at a time");
             }
             Output::Tell(id, tell) => {
                 self.asked.push(format!("tell {id}"));
@@ -248,30 +266,33 @@ impl World {
 
     /// Lets a launch come to its end: with a process, or with the reason why there is none.
     pub(crate) fn launched(&mut self, deaf: bool, failure: Option<&str>) -> Lives {
-        let Some(run) = self.daemon().launching.take() else { return Ok(()) };
+        let Some(launching) = self.daemon().launching.take() else { return Ok(()) };
+        let run = launching.run;
         if let Some(reason) = failure {
             self.tell(Input::NotLaunched { run, reason: reason.to_owned() })?.expect("this is never refused");
             return Ok(());
         }
-        self.spawn(run, deaf);
+        self.spawn(launching, deaf);
         self.begin(run, 1);
         self.attach_if_known()
     }
 
     /// Starts a shim whether or not anybody is there to hear of it.
-    fn spawn(&mut self, run: i64, deaf: bool) {
-        let program = self.kind.program(deaf);
-        let mut it = Run { journal: Vec::new(), program, alive: true, pipe: VecDeque::new() };
+    fn spawn(&mut self, launching: Launching, deaf: bool) {
+        let Launching { run, spec, resume } = launching;
+        let program = self.kind.program(deaf, &spec, resume.as_deref());
+        let (journal, pipe) = (Vec::new(), VecDeque::new());
+        let mut it = Run { spec, resume, journal, program, alive: true, pipe };
         it.record(self.now, What::Launched { pid: 100 + run, start_time: 0 });
         assert!(self.runs.insert(run, it).is_none(), "run {run} is there already");
     }
 
     /// Kills the daemon while a launch is under way; the shim may be there all the same.
     pub(crate) fn die_launching(&mut self, spawned: bool) {
-        let launching = self.daemon.as_ref().and_then(|daemon| daemon.launching);
+        let launching = self.daemon.as_mut().and_then(|daemon| daemon.launching.take());
         self.die();
-        if let Some(run) = launching.filter(|_| spawned) {
-            self.spawn(run, false);
+        if let Some(launching) = launching.filter(|_| spawned) {
+            self.spawn(launching, false);
         }
     }
 
@@ -417,6 +438,17 @@ impl World {
         records
             .filter_map(|record| match &record.what {
                 What::Told { id, .. } => Some(id.clone()),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The same as lines.
+    pub(crate) fn told_lines(&self) -> Vec<String> {
+        let records = self.runs.values().flat_map(|run| &run.journal);
+        records
+            .filter_map(|record| match &record.what {
+                What::Told { line, .. } => Some(line.clone()),
                 _ => None,
             })
             .collect()

@@ -189,7 +189,7 @@ async fn an_agent_that_cannot_be_taken_up_now_is_there_when_it_can() {
     let daemon = lab.daemon().await;
     let client = daemon.client();
     let again = client.send_agent_prompt(SendAgentPrompt::new(&agent, "echo again")).await.expect("it goes on");
-    assert_eq!(again.last_message.as_deref(), Some("again"));
+    assert_eq!(again.last_message.as_deref(), Some("again"), "{again:?}");
     lab.end(&client).await;
 }
 

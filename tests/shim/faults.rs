@@ -76,7 +76,7 @@ async fn a_program_that_does_not_read_holds_nothing_up() -> Result {
         run.write(id, &line).await?;
     }
     let refused = |news: &News| match news {
-        News::Refused { id, reason } => Some((id.0.clone(), reason.contains("does not read"))),
+        News::Refused { id, reason, .. } => Some((id.0.clone(), reason.contains("does not read"))),
         _ => None,
     };
     // The pipe has taken a part of the first one.
@@ -98,13 +98,32 @@ async fn a_program_that_closes_its_input_is_told_no_more() -> Result {
     run.write("t1", "into the void").await?;
     run.until(|news| matches!(news, News::Record(Record { what: What::Closed {}, .. })).then_some(())).await?;
     run.write("t2", "nor this").await?;
-    let reason = run.until(|news| match news {
-        News::Refused { reason, .. } => Some(reason.clone()),
+    let refused = |news: &News| match news {
+        News::Refused { reason, leaving, .. } => Some((reason.clone(), *leaving)),
         _ => None,
-    });
-    assert_eq!(reason.await?, "the agent's standard input is closed");
+    };
+    assert_eq!(run.until(refused).await?, ("the agent's standard input is closed".to_owned(), false));
     run.words()?.stop("enough").await?;
     run.exit().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_line_that_comes_when_its_agent_leaves_is_for_the_next_process() -> Result {
+    let scratch = Scratch::new()?;
+    let mut run =
+        Run::start(scratch.script("echo in; while read -r line; do :; done; read -r go <go; exit 3")?).await?;
+    rustix::fs::mknodat(rustix::fs::CWD, scratch.path.join("go"), rustix::fs::FileType::Fifo, 0o600.into(), 0)?;
+    run.line().await?;
+    run.words()?.close().await?;
+    run.write("t1", "one more").await?;
+    let refused = |news: &News| match news {
+        News::Refused { id, leaving, .. } => Some((id.0.clone(), *leaving)),
+        _ => None,
+    };
+    assert_eq!(run.until(refused).await?, ("t1".to_owned(), true));
+    std::fs::write(scratch.path.join("go"), "go\n")?;
+    assert_eq!(run.exit().await?, code(3));
     Ok(())
 }
 

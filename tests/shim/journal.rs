@@ -236,7 +236,8 @@ async fn words_of_a_newer_daemon_are_answered_and_passed_over() -> Result {
     assert!(lines[0].contains("does not understand") && lines[0].contains("dance"), "{text}");
     assert!(lines[1].contains("does not understand"), "{text}");
     assert!(lines[2].contains("no signal is called `WHAT`"), "{text}");
-    let refused = Report::Refused { id: TellId("t1".to_owned()), reason: "it is more than one line".to_owned() };
+    let refused =
+        Report::Refused { id: TellId("t1".to_owned()), reason: "it is more than one line".to_owned(), leaving: false };
     assert_eq!(serde_json::from_str::<Report>(lines[3])?, refused);
     assert!(lines[4].starts_with(r#"{"hello":{"version":1,"first":1,"last":"#), "{text}");
     assert!(lines.last().is_some_and(|line| line.contains(r#""exited":{"code":0}"#)), "{text}");

@@ -133,7 +133,8 @@ pub(crate) fn outbox_line(bytes: &mut Bytes<'_>) -> Line {
     let id = tell_id(bytes);
     match bytes.below(3) {
         0 | 1 => {
-            Line::Accepted { id, at: bytes.number(9), first: bytes.flag(), steer: bytes.flag(), tell: tell(bytes) }
+            let (at, first, steer, run) = (bytes.number(9), bytes.flag(), bytes.flag(), bytes.number(3));
+            Line::Accepted { id, at, first, steer, run, tell: tell(bytes) }
         }
         _ => Line::Settled {
             id,

@@ -64,11 +64,7 @@ async fn within(
 
 /// Refuses to wait for a prompt that nobody knows: that would take for ever.
 fn known_prompt(live: &Live, prompt: &PromptId) -> Result<(), ApiError> {
-    let view = live.view();
-    let known = view.agent.queued.contains(prompt)
-        || view.agent.turn.as_ref().is_some_and(|turn| turn.prompt_id.as_ref() == Some(prompt))
-        || view.finished.iter().any(|end| end.prompt_id.as_ref() == Some(prompt));
-    match known {
+    match live.view().knows(prompt) {
         true => Ok(()),
         false => Err(ApiError::new(Code::NotFound, format!("promptId: the agent knows no prompt {prompt}"))
             .hint("leave `promptId` out to wait for all of its work")

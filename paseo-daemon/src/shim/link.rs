@@ -137,6 +137,8 @@ pub enum News {
         id: TellId,
         /// Why.
         reason: String,
+        /// Whether the agent leaves, so that the line may be told to its next process.
+        leaving: bool,
     },
     /// Something is wrong that a person should know.
     Trouble(String),
@@ -191,7 +193,7 @@ fn understand(line: &[u8]) -> Option<News> {
     }
     Some(match serde_json::from_slice(line).ok()? {
         Report::Hello(hello) => News::Hello(hello),
-        Report::Refused { id, reason } => News::Refused { id, reason },
+        Report::Refused { id, reason, leaving } => News::Refused { id, reason, leaving },
         Report::Trouble { text } => News::Trouble(text),
     })
 }

@@ -247,7 +247,7 @@ pub struct AgentOutcome {
     /// Why, where the outcome alone does not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The last thing the agent said, shortened to its last 4 KiB.
+    /// The last thing the agent said in the turn that has ended, else at all, shortened to its last 4 KiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_message: Option<String>,
     /// Permissions it is waiting for.

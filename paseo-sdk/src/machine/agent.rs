@@ -44,10 +44,8 @@ pub struct Agent {
     behind: VecDeque<PromptId>,
     /// Prompts that were taken into the turn that runs, and end with it.
     joined: Vec<PromptId>,
-    /// A turn whose prompt is told again, because its program has not taken it.
-    returned: Option<Turn>,
-    /// Whether the program's model is to say something now.
-    expecting: bool,
+    /// Turns whose prompts are told again, because their program has not taken them.
+    returned: Vec<Turn>,
     /// When it has stalled, if nothing is heard until then.
     stalls: Option<Timestamp>,
     asks: BTreeMap<RequestId, Permission>,
@@ -281,8 +279,7 @@ impl Agent {
             displaced: None,
             behind: VecDeque::new(),
             joined: Vec::new(),
-            returned: None,
-            expecting: false,
+            returned: Vec::new(),
             stalls: None,
             asks: BTreeMap::new(),
             outbox,
@@ -290,6 +287,7 @@ impl Agent {
             dismissed: false,
             outputs: VecDeque::new(),
         };
+        agent.count_changes();
         agent.remember_unheard(agent.progress.applied);
         agent
     }
@@ -313,7 +311,7 @@ impl Agent {
     }
 
     fn is_idle(&self) -> bool {
-        self.turn.is_none() && self.returned.is_none() && self.asks.is_empty()
+        self.turn.is_none() && self.returned.is_empty() && self.asks.is_empty()
     }
 
     /// Whether the journal is known to its end, so that what it does not know as told was not told.
@@ -368,6 +366,7 @@ impl Agent {
             match output {
                 outbox::Output::Keep(line) => self.keep(line),
                 outbox::Output::Tell(id, mut tell) => {
+                    // The first prompt that is told says so, and the next one waits until that is known.
                     if let Tell::Prompt(prompt) = &mut tell {
                         prompt.note.clone_from(&self.progress.cut_off);
                     }
@@ -400,26 +399,39 @@ impl Agent {
             self.withdraw_stopped(now);
             self.pass_on(now);
         }
-        let waiting = self.outbox.waiting().next().is_some();
-        let archived = self.about.archived_at.is_some();
-        if self.turn.is_none() && waiting && !archived {
-            match &mut self.process {
-                Process::Gone => {
-                    let run = self.progress.run + 1;
-                    self.process = Process::Starting { run };
-                    self.outputs.push_back(Output::Launch { run, resume: self.progress.resume.clone() });
-                    self.outputs.push_back(Output::Changed);
-                }
-                Process::Live { attached: true, idle_until, .. } => {
-                    *idle_until = None;
-                    self.outbox.handle(now, outbox::Input::Room).expect("room is never refused");
-                    self.pass_on(now);
-                }
-                Process::Live { attached: false, .. } | Process::Starting { .. } | Process::Leaving { .. } => {}
-            }
+        if self.process == Process::Gone {
+            // The next process is launched with whatever this one was still to be told, and is told none of it.
+            self.outbox.handle(now, outbox::Input::Lost(i64::MAX)).expect("a loss is never refused");
+            self.pass_on(now);
+        }
+        if self.outbox.waiting().next().is_some() && !self.is_archived() {
+            self.tell_next(now);
         }
         self.checkpoint();
         self.let_go(now);
+    }
+
+    /// Tells the process the prompt that is next, or starts one for it.
+    fn tell_next(&mut self, now: Timestamp) {
+        let outdated = self.about.changes.outdated_run;
+        let next = match &self.process {
+            Process::Gone if self.turn.is_none() => {
+                let run = self.progress.run + 1;
+                self.process = Process::Starting { run };
+                self.outputs.push_back(Output::Launch { run, resume: self.progress.resume.clone() });
+                self.outputs.push_back(Output::Changed);
+                return;
+            }
+            Process::Live { attached: true, run, .. } if self.progress.given_up != *run => match self.turn {
+                Some(_) => outbox::Input::Turn,
+                // It leaves first, and the next process is told.
+                None if outdated == *run => return,
+                None => outbox::Input::Room,
+            },
+            Process::Live { .. } | Process::Gone | Process::Starting { .. } | Process::Leaving { .. } => return,
+        };
+        self.outbox.handle(now, next).expect("a prompt's turn is never refused");
+        self.pass_on(now);
     }
 
     /// Saves where the agent stands, at a quiet moment.
@@ -453,11 +465,14 @@ impl Agent {
     /// Lets an idle process go when its time has come.
     fn let_go(&mut self, now: Timestamp) {
         let idle = self.is_idle() && self.outbox.waiting().next().is_none();
-        let leave = self.dismissed || self.about.archived_at.is_some();
+        let dismissed = self.dismissed || self.about.archived_at.is_some();
+        let changed = self.turn.is_none() && self.asks.is_empty() && self.outbox.on_its_way().is_none();
         let Process::Live { run, pid, attached: true, idle_until } = &mut self.process else { return };
-        let leave = leave || idle && self.about.changes.outdated_run == *run;
+        let given_up = self.progress.given_up == *run;
+        let outdated = changed && self.about.changes.outdated_run == *run;
+        let leave = given_up || outdated || dismissed && idle;
         // What goes on in the background ends with the process.
-        if !idle || self.progress.background && !leave {
+        if !leave && (!idle || self.progress.background) {
             *idle_until = None;
             return;
         }
@@ -493,7 +508,7 @@ impl Machine for Agent {
                 {
                     *attached = true;
                     self.outbox.handle(now, outbox::Input::Attached).expect("attaching is never refused");
-                    self.resume_interrupt();
+                    self.resume_interrupt(Timestamp(0));
                 }
             }
             Input::Restored => {

@@ -11,8 +11,8 @@ use crate::provider::{Tell, TellId};
 
 /// The outbox of one agent.
 ///
-/// Prompts are told one at a time, when there is room for one; answers and interrupts at once. What it knows is the
-/// fold of the lines that it asks to keep and of the journal, so it is the same after a restart.
+/// Prompts are told one at a time, when there is room for one or into a turn that runs; all else at once. What it knows
+/// is the fold of the lines that it asks to keep and of the journal, so it is the same after a restart.
 #[derive(Clone, Debug, Default)]
 pub struct Outbox {
     tells: Vec<Kept>,
@@ -33,13 +33,16 @@ struct Kept {
     tell: Tell,
     /// Whether it is told although a turn runs.
     steer: bool,
+    /// The newest run when it was accepted.
+    run: i64,
+    /// Whether a journal that was read says that it was told, whatever the file says that came of it later.
+    told: bool,
     state: State,
 }
 
 impl Kept {
-    /// Whether it is told only when there is room for a prompt.
-    fn needs_room(&self) -> bool {
-        matches!(self.tell, Tell::Prompt(_)) && !self.steer
+    fn is_prompt(&self) -> bool {
+        matches!(self.tell, Tell::Prompt(_))
     }
 }
 
@@ -96,6 +99,9 @@ pub enum Line {
         /// Whether it is told although a turn runs.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         steer: bool,
+        /// The newest run when it was accepted: what is no prompt is for that process alone.
+        #[serde(default)]
+        run: i64,
         /// What it is.
         tell: Tell,
     },
@@ -126,11 +132,15 @@ pub enum Input {
         first: bool,
         /// Whether it is told although a turn runs.
         steer: bool,
+        /// The newest run: what is no prompt is for that process alone.
+        run: i64,
     },
     /// There is a process that can be told things, and its journal is known to its end.
     Attached,
     /// The process can take a prompt.
     Room,
+    /// The process has a turn that a prompt can be said into.
+    Turn,
     /// The journal says that this was told.
     Told(TellId),
     /// The agent has taken this.
@@ -141,8 +151,8 @@ pub enum Input {
     Withdraw(TellId),
     /// This cannot be told, for this reason.
     Fail(TellId, String),
-    /// The process has ended.
-    Lost,
+    /// The process of this run has ended, and so have those before it.
+    Lost(i64),
 }
 
 /// What the outbox asks for.
@@ -177,8 +187,9 @@ impl Outbox {
         let mut outbox = Outbox::default();
         for line in lines {
             match line {
-                Line::Accepted { id, at, first, steer, tell } if outbox.find(&id).is_none() => {
-                    outbox.insert(Kept { id, at: Timestamp(at), tell, steer, state: State::Waiting }, first);
+                Line::Accepted { id, at, first, steer, run, tell } if outbox.find(&id).is_none() => {
+                    let at = Timestamp(at);
+                    outbox.insert(Kept { id, at, tell, steer, run, told: false, state: State::Waiting }, first);
                 }
                 Line::Accepted { .. } => {}
                 Line::Settled { id, at, fate, origin } => {
@@ -203,6 +214,15 @@ impl Outbox {
         self.find(id).map(|kept| kept.at)
     }
 
+    /// Returns whether the process of this run was not told of a new mode that it may be told, as far as its journal was
+    /// read.
+    #[must_use]
+    pub fn has_untold_mode(&self, run: i64) -> bool {
+        let failed = |kept: &Kept| matches!(kept.state, State::Settled(Settled { fate: Fate::Failed(_), .. }));
+        let untold = |kept: &Kept| matches!(kept.tell, Tell::Mode(_)) && kept.run == run && !kept.told && !failed(kept);
+        self.tells.iter().any(untold)
+    }
+
     /// Returns the prompts that are not told, in the order in which they will be.
     pub fn waiting(&self) -> impl Iterator<Item = &TellId> {
         self.tells
@@ -224,6 +244,11 @@ impl Outbox {
         self.tells.iter().any(|kept| matches!(kept.state, State::Told { .. }))
     }
 
+    /// Returns the ids of everything that is kept.
+    pub fn ids(&self) -> impl Iterator<Item = &TellId> {
+        self.tells.iter().map(|kept| &kept.id)
+    }
+
     /// Returns everything that was settled.
     pub fn settled(&self) -> impl Iterator<Item = (&TellId, &Settled)> {
         self.tells.iter().filter_map(|kept| match &kept.state {
@@ -242,6 +267,7 @@ impl Outbox {
                 at: kept.at.0,
                 first: false,
                 steer: kept.steer,
+                run: kept.run,
                 tell: kept.tell.clone(),
             })
             .collect()
@@ -263,42 +289,42 @@ impl Outbox {
         self.tells.insert(place.unwrap_or(self.tells.len()), kept);
     }
 
-    fn accept(&mut self, now: Timestamp, id: TellId, tell: Tell, first: bool, steer: bool) -> Result<(), Refusal> {
-        match self.find(&id) {
-            Some(kept) if kept.tell == tell => return Ok(()),
-            Some(_) => return Err(Refusal::Conflict(id)),
+    fn accept(&mut self, now: Timestamp, first: bool, kept: Kept) -> Result<(), Refusal> {
+        match self.find(&kept.id) {
+            Some(known) if known.tell == kept.tell => return Ok(()),
+            Some(_) => return Err(Refusal::Conflict(kept.id)),
             None => {}
         }
-        if matches!(tell, Tell::Prompt(_)) && self.waiting().count() >= MOST_PROMPTS {
+        if kept.is_prompt() && self.waiting().count() >= MOST_PROMPTS {
             return Err(Refusal::Full);
         }
-        let line = Line::Accepted { id: id.clone(), at: now.0, first, steer, tell: tell.clone() };
-        self.outputs.push_back(Output::Keep(line));
-        self.insert(Kept { id, at: now, tell, steer, state: State::Waiting }, first);
+        let Kept { id, tell, steer, run, .. } = kept.clone();
+        self.outputs.push_back(Output::Keep(Line::Accepted { id, at: now.0, first, steer, run, tell }));
+        self.insert(kept, first);
         self.hand_over_urgent();
         Ok(())
     }
 
-    /// Tells what does not wait for room.
+    /// Tells what does not wait for a place between prompts.
     fn hand_over_urgent(&mut self) {
         if !self.attached {
             return;
         }
         for kept in &mut self.tells {
-            if kept.state == State::Waiting && !kept.needs_room() {
+            if kept.state == State::Waiting && !kept.is_prompt() {
                 kept.state = State::Handed;
                 self.outputs.push_back(Output::Tell(kept.id.clone(), kept.tell.clone()));
             }
         }
     }
 
-    fn hand_over_prompt(&mut self) {
+    /// Tells the next prompt of which this holds, when the one before it has arrived.
+    fn hand_over_prompt(&mut self, which: impl Fn(&Kept) -> bool) {
         if !self.attached || self.on_its_way().is_some() {
             return;
         }
-        let next =
-            self.tells.iter_mut().find(|kept| kept.state == State::Waiting && matches!(kept.tell, Tell::Prompt(_)));
-        if let Some(kept) = next {
+        let next = |kept: &&mut Kept| kept.state == State::Waiting && kept.is_prompt() && which(kept);
+        if let Some(kept) = self.tells.iter_mut().find(next) {
             kept.state = State::Handed;
             self.outputs.push_back(Output::Tell(kept.id.clone(), kept.tell.clone()));
         }
@@ -327,7 +353,9 @@ impl Machine for Outbox {
 
     fn handle(&mut self, now: Timestamp, input: Input) -> Result<(), Refusal> {
         match input {
-            Input::Accept { id, tell, first, steer } => self.accept(now, id, tell, first, steer)?,
+            Input::Accept { id, tell, first, steer, run } => {
+                self.accept(now, first, Kept { id, at: now, tell, steer, run, told: false, state: State::Waiting })?;
+            }
             Input::Attached => {
                 self.attached = true;
                 // Whatever an earlier daemon handed over and the journal does not know was never told.
@@ -338,9 +366,11 @@ impl Machine for Outbox {
                 }
                 self.hand_over_urgent();
             }
-            Input::Room => self.hand_over_prompt(),
+            Input::Room => self.hand_over_prompt(|_| true),
+            Input::Turn => self.hand_over_prompt(|kept| kept.steer),
             Input::Told(id) => {
                 let Some(kept) = self.find_mut(&id) else { return Err(Refusal::Unknown(id)) };
+                kept.told = true;
                 if matches!(kept.state, State::Waiting | State::Handed) {
                     kept.state = State::Told { stalls: Some(now.plus(STALL)) };
                 }
@@ -354,6 +384,8 @@ impl Machine for Outbox {
                 if matches!(kept.state, State::Told { .. }) {
                     kept.state = State::Waiting;
                 }
+                // The turn that it was meant for is no more.
+                kept.steer = false;
             }
             Input::Fail(id, reason) => {
                 self.known(&id)?;
@@ -363,16 +395,18 @@ impl Machine for Outbox {
                 self.known(&id)?;
                 self.settle(now, &Fate::Withdrawn, |kept| kept.id == id && kept.state == State::Waiting);
             }
-            Input::Lost => {
+            Input::Lost(run) => {
                 self.attached = false;
                 // A prompt that was only handed over is not in the journal: the shim never took it.
                 for kept in &mut self.tells {
-                    if kept.state == State::Handed && matches!(kept.tell, Tell::Prompt(_)) {
+                    if kept.state == State::Handed && kept.is_prompt() {
                         kept.state = State::Waiting;
                     }
                 }
-                self.settle(now, &Fate::Interrupted, |kept| {
-                    !matches!(kept.tell, Tell::Prompt(_)) || matches!(kept.state, State::Told { .. })
+                // Where an old journal is read again, the file knows already what a later process was to be told.
+                self.settle(now, &Fate::Interrupted, |kept| match kept.is_prompt() {
+                    true => matches!(kept.state, State::Told { .. }),
+                    false => kept.run <= run,
                 });
             }
         }

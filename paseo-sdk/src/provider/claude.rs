@@ -83,7 +83,8 @@ impl Provider for Claude {
                 hint: format!("it has: {}", EFFORTS.join(", ")),
             });
         }
-        let sandbox = surroundings.env.get("IS_SANDBOX").is_some_and(|value| is_truthy(value));
+        // No other value counts for the program.
+        let sandbox = surroundings.env.get("IS_SANDBOX").is_some_and(|value| value == "1");
         if surroundings.root && spec.mode == Mode::FullAccess && !sandbox {
             return Err(Objection {
                 field: "mode",
@@ -122,10 +123,6 @@ impl Provider for Claude {
         };
         Some(models.iter().map(one).collect())
     }
-}
-
-fn is_truthy(value: &str) -> bool {
-    matches!(value, "1" | "true" | "yes" | "on")
 }
 
 /// Returns the program's own word for a mode.

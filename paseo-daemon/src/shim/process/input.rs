@@ -44,6 +44,11 @@ impl Input {
         })
     }
 
+    /// Returns whether somebody has asked for it to be closed.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing
+    }
+
     pub(super) fn push(&mut self, line: Vec<u8>) {
         self.waiting += line.len();
         self.lines.push_back(line);

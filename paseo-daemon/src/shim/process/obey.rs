@@ -45,13 +45,14 @@ impl Shim {
                     (None, None) => self.input.refuses(&line, self.limits.input),
                 };
                 if let Some(reason) = refusal {
-                    return self.report(&Report::Refused { id, reason });
+                    let leaving = self.exit.is_some() || self.input.is_closing();
+                    return self.report(&Report::Refused { id, reason, leaving });
                 }
                 let bytes = format!("{line}\n").into_bytes();
                 if let Err(error) = self.journal.tell(&id, line) {
                     let reason = format!("the journal cannot be written: {}", sentence(&error));
                     if !self.journal.holds(&id) {
-                        self.report(&Report::Refused { id, reason });
+                        self.report(&Report::Refused { id, reason, leaving: false });
                         return self.stuck(&error);
                     }
                     self.report(&Report::Trouble { text: reason });

@@ -1,8 +1,7 @@
 //! Changes in the middle of an agent's life: of its mode and model, and what follows from a model that says nothing.
 
-use super::{Agent, Output, Process};
+use super::{Agent, Output, Position, Process};
 use crate::item::Happening;
-use crate::machine::{Machine, outbox};
 use crate::model::{Mode, Timestamp};
 use crate::provider::{LaunchSpec, Tell, TellId};
 
@@ -41,29 +40,46 @@ impl Agent {
         self.change(now, "model", Tell::Model(model));
     }
 
-    /// Saves a change, and tells it to the process that runs; the next one is launched with it.
+    /// Tells a change to the process that runs, and saves it; the next one is launched with it.
+    ///
+    /// In this order: whoever asks again, because the daemon died in between, would else be taken to have it already.
     fn change(&mut self, now: Timestamp, what: &str, tell: Tell) {
-        self.about.changes.count += 1;
-        self.touch(now);
-        self.save();
+        self.about.changes.count = self.about.changes.count.saturating_add(1);
         if self.process != Process::Gone {
             let id = TellId(format!("{what}.{}", self.about.changes.count));
             // An id is used once, so this is refused only when the file of the outbox was tampered with.
-            let _ = self.outbox.handle(now, outbox::Input::Accept { id, tell, first: false, steer: false });
+            let _ = self.accept(now, id, tell);
+            self.pass_on(now);
         }
+        self.touch(now);
+        self.save();
+    }
+
+    /// Counts the changes that were kept by a daemon which died before it had saved them: an id is used once.
+    pub(super) fn count_changes(&mut self) {
+        let number = |id: &TellId| id.0.strip_prefix("mode.").or(id.0.strip_prefix("model."))?.parse::<i64>().ok();
+        let newest = self.outbox.ids().filter_map(number).max();
+        self.about.changes.count = self.about.changes.count.max(newest.unwrap_or(0));
     }
 
     pub(super) fn unsayable(&mut self, now: Timestamp, id: TellId, reason: String) {
-        let change = matches!(self.outbox.tell(&id), Some(Tell::Mode(_) | Tell::Model(_)));
+        let tell = self.outbox.tell(&id).cloned();
         self.fail(now, id, reason);
-        if !change {
-            return;
-        }
+        let text = match tell {
+            Some(Tell::Mode(mode)) => {
+                if mode == self.about.mode {
+                    // Whatever this process says of its mode is not what was asked for.
+                    self.about.changes.mode_since = Position { run: self.progress.run, record: i64::MAX };
+                }
+                format!("from the next turn on it acts in mode `{mode}`")
+            }
+            Some(Tell::Model(model)) => format!("from the next turn on it uses the model `{model}`"),
+            _ => return,
+        };
         // A new process can what this one cannot.
         self.about.changes.outdated_run = self.progress.run;
         self.save();
         if self.turn.is_some() {
-            let text = format!("from the next turn on it acts in mode `{}`", self.mode());
             self.note(now, text);
         }
     }
@@ -72,7 +88,8 @@ impl Agent {
     pub(super) fn stalls(&self) -> Option<Timestamp> {
         let stopping = self.turn.as_ref().is_none_or(super::Turn::is_stopping);
         match self.process {
-            Process::Live { attached: true, .. } if !self.restoring && !stopping => self.stalls,
+            // Whoever asks waits for an answer, however long that takes.
+            Process::Live { attached: true, .. } if !self.restoring && !stopping && self.asks.is_empty() => self.stalls,
             _ => None,
         }
     }

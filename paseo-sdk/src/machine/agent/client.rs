@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{Agent, Refusal, interrupt_tell, memory, prompt_tell, told_prompt, turn_of};
+use super::{Agent, Process, Refusal, interrupt_tell, memory, prompt_tell, told_prompt, turn_of};
 use crate::catalogue::WhenBusy;
 use crate::machine::{Machine, outbox, turn};
 use crate::model::{Decision, Prompt, PromptId, RequestId, Timestamp, TurnId};
-use crate::provider::Tell;
+use crate::provider::{Tell, TellId};
 
 impl Agent {
     pub(super) fn prompt(
@@ -34,7 +34,8 @@ impl Agent {
         let tell_id = prompt_tell(&id);
         // Where nothing runs that it could be said into, it is a prompt like any other.
         let steer = when_busy == WhenBusy::Steer && self.turn.is_some();
-        let accept = outbox::Input::Accept { id: tell_id.clone(), tell: Tell::Prompt(prompt), first, steer };
+        let (id_of_tell, run) = (tell_id.clone(), self.newest_run());
+        let accept = outbox::Input::Accept { id: id_of_tell, tell: Tell::Prompt(prompt), first, steer, run };
         self.outbox.handle(now, accept).map_err(|refusal| match refusal {
             outbox::Refusal::Conflict(_) | outbox::Refusal::Unknown(_) => Refusal::Conflict(id),
             outbox::Refusal::Full => Refusal::Full,
@@ -77,12 +78,25 @@ impl Agent {
                 }
             }
         }
-        let accepted = self.outbox.handle(now, outbox::Input::Accept { id, tell, first: false, steer: false });
+        let accepted = self.accept(now, id, tell);
         accepted.expect("an answer is not in the outbox, and is no prompt that could be one too many");
         if decision.interrupt {
             self.interrupt(now);
         }
         Ok(())
+    }
+
+    /// Takes up what the process is told as soon as it can be told anything.
+    pub(super) fn accept(&mut self, now: Timestamp, id: TellId, tell: Tell) -> Result<(), outbox::Refusal> {
+        let run = self.newest_run();
+        self.outbox.handle(now, outbox::Input::Accept { id, tell, first: false, steer: false, run })
+    }
+
+    fn newest_run(&self) -> i64 {
+        match self.process {
+            Process::Starting { run } | Process::Live { run, .. } | Process::Leaving { run, .. } => run,
+            Process::Gone => self.progress.run,
+        }
     }
 
     /// Tells the turn that runs, or the prompt that is on its way, to stop.
@@ -102,13 +116,18 @@ impl Agent {
 
     fn tell_to_stop(&mut self, now: Timestamp, turn: &TurnId) {
         let (id, tell) = (interrupt_tell(turn), Tell::Interrupt {});
-        let accept = outbox::Input::Accept { id, tell, first: false, steer: false };
         // An interrupt is the same each time, so this is refused only when the file of the outbox was tampered with.
-        let _ = self.outbox.handle(now, accept);
+        let _ = self.accept(now, id, tell);
     }
 
     pub(super) fn cancel(&mut self, now: Timestamp) {
         self.interrupt(now);
+        // What it was told already would have its turn next.
+        let displaced = self.displaced.as_ref().map(|turn| turn.id().clone());
+        let next: Vec<_> = displaced.into_iter().chain(self.behind.iter().map(turn_of)).collect();
+        for turn in next {
+            self.tell_to_stop(now, &turn);
+        }
         // What the process may have been told is withdrawn when it is known that it was not.
         let on_its_way = self.outbox.on_its_way().and_then(told_prompt);
         let waiting: Vec<_> = self.outbox.waiting().filter_map(told_prompt).collect();

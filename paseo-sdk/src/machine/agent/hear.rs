@@ -1,8 +1,8 @@
 //! What the journal of an agent says about it.
 
 use super::{
-    Agent, Fact, Heard, LEAVE_GRACE, Output, Position, Process, Rule, SHOWN_MESSAGE, interrupt_tell, prompt_tell,
-    told_prompt, turn_of,
+    Agent, Fact, Heard, Output, Position, Process, Rule, SHOWN_MESSAGE, interrupt_tell, prompt_tell, told_prompt,
+    turn_of,
 };
 use crate::item::{Content, Happening, Item, Origin};
 use crate::machine::turn::{self, Turn};
@@ -18,9 +18,12 @@ impl Agent {
             self.outputs.push_back(Output::Changed);
         }
         if position <= self.progress.applied {
-            // Known already, but for the process: that is not remembered, it is there or it is not.
-            if let Some(Fact::Exited(_)) = heard.fact {
-                self.process = Process::Gone;
+            match heard.fact {
+                // Known already, but for the process: that is not remembered, it is there or it is not.
+                Some(Fact::Exited(_)) => self.process = Process::Gone,
+                // Nor is what was told, where a daemon died before it had forgotten what was settled.
+                Some(Fact::Told(id)) => drop(self.outbox.handle(heard.at, outbox::Input::Told(id))),
+                Some(Fact::Launched { .. }) | None => {}
             }
             return;
         }
@@ -36,7 +39,7 @@ impl Agent {
             self.exited(&mut scene, exit);
         }
         self.stalls = match self.traits.stall {
-            Some(stall) if self.expecting && self.turn.is_some() => Some(heard.at.plus(stall)),
+            Some(stall) if self.progress.expecting && self.turn.is_some() => Some(heard.at.plus(stall)),
             _ => None,
         };
         self.progress.applied = position;
@@ -56,12 +59,18 @@ impl Agent {
             Some(Tell::Prompt(prompt)) => {
                 let (text, images) = (prompt.text.clone(), i64::try_from(prompt.images.len()).unwrap_or(i64::MAX));
                 let Some(prompt_id) = told_prompt(id) else { return };
-                if let Some(note) = self.progress.cut_off.take() {
+                // What was told to a process that had given up already went without.
+                if self.progress.given_up != scene.run
+                    && let Some(note) = self.progress.cut_off.take()
+                {
                     self.happen(scene, Happening::Notice { text: format!("the agent is told: {note}") });
                 }
-                if self.returned.as_ref().is_some_and(|turn| turn.prompt() == Some(&prompt_id)) {
+                if let Some(turn) = self.take_returned(&prompt_id) {
                     // It is known already that this was said.
-                    self.turn = self.returned.take();
+                    match self.turn {
+                        Some(_) => self.displaced = Some(turn),
+                        None => self.turn = Some(turn),
+                    }
                     return;
                 }
                 match &self.turn {
@@ -73,7 +82,7 @@ impl Agent {
                 let item = Item { item_id, parent_id: None, content: Content::UserMessage { text, images } };
                 self.happen(scene, Happening::ItemClosed { item });
             }
-            Some(Tell::Interrupt {}) => self.resume_interrupt(),
+            Some(Tell::Interrupt {}) => self.resume_interrupt(Timestamp(0)),
             Some(Tell::Answer { request_id, decision }) => {
                 if let Some(ask) = self.asks.get(request_id) {
                     let text = answered(&ask.title, decision);
@@ -84,12 +93,13 @@ impl Agent {
         }
     }
 
-    /// A turn that was told to stop in an earlier life has as long as it had then.
-    pub(super) fn resume_interrupt(&mut self) {
+    /// A turn that was told to stop in an earlier life has as long as it had then; one that was told so before its time
+    /// came, as long as any other from then on.
+    pub(super) fn resume_interrupt(&mut self, its_time: Timestamp) {
         if let Some(turn) = &mut self.turn
             && let Some(at) = self.outbox.accepted_at(&interrupt_tell(turn.id()))
         {
-            let _ = turn.handle(at, turn::Input::Interrupt);
+            let _ = turn.handle(at.max(its_time), turn::Input::Interrupt);
         }
     }
 
@@ -102,16 +112,10 @@ impl Agent {
             }
             Event::TurnStarted(tell) => self.turn_started(scene, tell.as_ref().and_then(told_prompt)),
             Event::Forgotten(id) => self.forgotten(scene, &id),
-            Event::Joined(id) => {
-                let Some(prompt) = told_prompt(&id) else { return };
-                self.behind.retain(|behind| *behind != prompt);
-                match &self.turn {
-                    Some(turn) if turn.prompt() == Some(&prompt) || self.joined.contains(&prompt) => {}
-                    Some(_) => self.joined.push(prompt),
-                    None => self.turn_started(scene, Some(prompt)),
-                }
-            }
+            Event::Joined(id) => self.joined(scene, &id),
             Event::Dropped(id) => self.dropped(scene, &id),
+            // It says how it was, and is told otherwise.
+            Event::ModeChanged(_) if self.outbox.has_untold_mode(scene.run) => {}
             Event::ModeChanged(mode) => {
                 let position = Position { run: scene.run, record: scene.record };
                 self.progress.mode = Some((position, mode));
@@ -124,7 +128,7 @@ impl Agent {
                 }
             }
             Event::Background(goes_on) => self.progress.background = goes_on,
-            Event::Expecting(expecting) => self.expecting = expecting,
+            Event::Expecting(expecting) => self.progress.expecting = expecting,
             Event::CutOff(text) => self.progress.cut_off = Some(text),
             Event::Opened(item) => self.happen(scene, Happening::ItemOpened { item }),
             Event::Wrote { item_id, text } => self.outputs.push_back(Output::Wrote { item_id, text }),
@@ -173,24 +177,43 @@ impl Agent {
         }
     }
 
+    /// A prompt was taken into the turn that runs.
+    fn joined(&mut self, scene: &mut Scene, id: &TellId) {
+        let Some(prompt) = told_prompt(id) else { return };
+        self.behind.retain(|behind| *behind != prompt);
+        let its_own = |turn: &Turn| turn.prompt() == Some(&prompt);
+        match &self.turn {
+            Some(turn) if its_own(turn) => self.begun = true,
+            Some(_) if self.joined.contains(&prompt) => {}
+            // It has a turn already, and so that is the one that goes on.
+            Some(_) if self.displaced.as_ref().is_some_and(its_own) => self.turn_started(scene, Some(prompt)),
+            Some(_) => self.joined.push(prompt),
+            None => self.turn_started(scene, Some(prompt)),
+        }
+    }
+
     /// The session that was to be resumed is not there any more; what was told is told to a new one.
     fn forgotten(&mut self, scene: &mut Scene, id: &TellId) {
         self.progress.resume = None;
-        self.progress.cut_off = Some(FORGOTTEN.to_owned());
-        let text =
-            "its earlier conversation cannot be found any more: it starts anew, and knows nothing of it".to_owned();
-        self.happen(scene, Happening::Notice { text });
+        if self.progress.given_up != scene.run {
+            self.progress.given_up = scene.run;
+            self.progress.cut_off = Some(FORGOTTEN.to_owned());
+            let text =
+                "its earlier conversation cannot be found any more: it starts anew, and knows nothing of it".to_owned();
+            self.happen(scene, Happening::Notice { text });
+        }
         if self.outbox.handle(scene.at, outbox::Input::Returned(id.clone())).is_err() {
             return;
         }
-        let prompt = told_prompt(id);
-        if self.turn.as_ref().is_some_and(|turn| turn.prompt() == prompt.as_ref()) {
-            self.returned = self.turn.take();
+        let Some(prompt) = told_prompt(id) else { return };
+        let its_own = |turn: &mut Turn| turn.prompt() == Some(&prompt);
+        if let Some(turn) = self.turn.take_if(its_own) {
+            self.returned.push(turn);
+            self.next_turn(scene);
+        } else if let Some(turn) = self.displaced.take_if(its_own) {
+            self.returned.push(turn);
         }
-        if let Process::Live { run, pid, .. } = self.process {
-            self.process = Process::Leaving { run, pid, until: Some(scene.at.plus(LEAVE_GRACE)) };
-            self.outputs.push_back(Output::Close);
-        }
+        self.behind.retain(|behind| *behind != prompt);
     }
 
     /// A prompt was taken back after it was told.
@@ -199,15 +222,33 @@ impl Agent {
         let Some(prompt) = told_prompt(id) else { return };
         self.behind.retain(|behind| *behind != prompt);
         let reason = "it was taken back before the agent read it";
+        let (outcome, usage) = (Outcome::Interrupted, Usage::default());
+        let its_own = |turn: &mut Turn| turn.prompt() == Some(&prompt);
+        let ending = Ending { outcome, reason: Some(reason.to_owned()), message: None, usage };
+        if self.turn.as_mut().is_some_and(its_own) {
+            self.taken(scene);
+            self.end_turn(scene, ending);
+            return;
+        }
+        if let Some(turn) = self.displaced.take_if(its_own) {
+            // The turn that runs goes on when the other one has ended.
+            let (begun, joined) = (self.begun, std::mem::take(&mut self.joined));
+            self.displaced = self.turn.replace(turn);
+            self.taken(scene);
+            self.end_turn(scene, ending);
+            (self.begun, self.joined) = (begun, joined);
+            return;
+        }
         self.happen(scene, Happening::Notice { text: format!("prompt {prompt}: {reason}") });
+        self.delivered(scene, &prompt);
         let last_turn = self.progress.last_turn.take();
         self.finish(TurnEnd {
             turn_id: turn_of(&prompt),
             prompt_id: Some(prompt),
-            outcome: Outcome::Interrupted,
+            outcome,
             reason: Some(reason.to_owned()),
             message: None,
-            usage: Usage::default(),
+            usage,
             ended_at: scene.at,
         });
         self.progress.last_turn = last_turn;
@@ -218,9 +259,23 @@ impl Agent {
     fn taken(&mut self, scene: &Scene) {
         let Some(turn) = &self.turn else { return };
         let stop = interrupt_tell(turn.id());
-        for id in turn.prompt().map(prompt_tell).into_iter().chain([stop]) {
+        let _ = self.outbox.handle(scene.at, outbox::Input::Delivered(stop));
+        for prompt in turn.prompt().cloned().into_iter().chain(self.joined.clone()) {
+            self.delivered(scene, &prompt);
+        }
+    }
+
+    /// A prompt was taken, and so was what told it to stop.
+    fn delivered(&mut self, scene: &Scene, prompt: &PromptId) {
+        for id in [prompt_tell(prompt), interrupt_tell(&turn_of(prompt))] {
             let _ = self.outbox.handle(scene.at, outbox::Input::Delivered(id));
         }
+    }
+
+    /// Takes up a turn whose prompt its process gave back.
+    pub(super) fn take_returned(&mut self, prompt: &PromptId) -> Option<Turn> {
+        let at = self.returned.iter().position(|turn| turn.prompt() == Some(prompt))?;
+        Some(self.returned.remove(at))
     }
 
     fn asked(&mut self, scene: &mut Scene, ask: Ask) {
@@ -273,6 +328,11 @@ impl Agent {
         }
         self.finish(end);
         self.outputs.push_back(Output::Changed);
+        self.next_turn(scene);
+    }
+
+    /// Goes on with the turn of a prompt that was told already.
+    fn next_turn(&mut self, scene: &mut Scene) {
         self.begun = false;
         self.turn = self.displaced.take();
         if self.turn.is_none()
@@ -280,6 +340,7 @@ impl Agent {
         {
             self.start_turn(scene, turn_of(&prompt), Some(prompt));
         }
+        self.resume_interrupt(scene.at);
     }
 
     fn exited(&mut self, scene: &mut Scene, exit: Exit) {
@@ -294,9 +355,9 @@ impl Agent {
             self.end_turn(scene, Ending { outcome, reason, message: None, usage: Usage::default() });
         }
         self.asks.clear();
-        self.expecting = false;
+        self.progress.expecting = false;
         self.progress.background = false;
-        self.outbox.handle(scene.at, outbox::Input::Lost).expect("a loss is never refused");
+        self.outbox.handle(scene.at, outbox::Input::Lost(scene.run)).expect("a loss is never refused");
         self.process = Process::Gone;
         self.outputs.push_back(Output::Changed);
     }

@@ -134,6 +134,11 @@ pub struct Progress {
     /// Whether its process works on something in the background.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub background: bool,
+    /// Whether the program's model is to say something now.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub expecting: bool,
+    /// The newest run whose process has given up, because it knows nothing of its session: it is told nothing more.
+    pub given_up: i64,
     /// Tokens and money of all its turns.
     pub usage: Usage,
     /// The newest prompts that came to an end.

@@ -83,12 +83,11 @@ impl Agent {
             Happening::ItemClosed { item },
             Happening::TurnEnded { outcome, reason: reason.clone(), usage },
         ];
-        for (number, what) in (0..).zip(happenings) {
+        // Of one that was told to a process which gave it back, the timeline knows the rest.
+        let known = if self.take_returned(prompt_id).is_some() { 2 } else { 0 };
+        for (number, what) in (0..).zip(happenings).skip(known) {
             let origin = Some(Origin { part: origin.part.saturating_add(number), ..origin });
             self.outputs.push_back(Output::Happened { at, turn_id: Some(turn_id.clone()), origin, what });
-        }
-        if self.returned.as_ref().is_some_and(|turn| turn.prompt() == Some(prompt_id)) {
-            self.returned = None;
         }
         let last_turn = self.progress.last_turn.take();
         let prompt_id = Some(prompt_id.clone());

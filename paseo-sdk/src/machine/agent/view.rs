@@ -1,7 +1,7 @@
 //! What everybody sees of an agent.
 
 use super::{Agent, Process, told_prompt};
-use crate::model::{self, Outcome, Permission, Status, TurnEnd};
+use crate::model::{self, Outcome, Permission, PromptId, Status, TurnEnd};
 
 /// An agent as waiters see it.
 #[derive(Clone, Debug, PartialEq)]
@@ -10,8 +10,21 @@ pub struct View {
     pub agent: model::Agent,
     /// How the newest prompts ended, the oldest first.
     pub finished: Vec<TurnEnd>,
+    /// Prompts that were told and whose turn has not begun, or is another one's.
+    pub told: Vec<PromptId>,
     /// Whether there is a process, or one is being started.
     pub has_process: bool,
+}
+
+impl View {
+    /// Returns whether something is known of a prompt.
+    #[must_use]
+    pub fn knows(&self, prompt: &PromptId) -> bool {
+        self.agent.queued.contains(prompt)
+            || self.told.contains(prompt)
+            || self.agent.turn.as_ref().is_some_and(|turn| turn.prompt_id.as_ref() == Some(prompt))
+            || self.finished.iter().any(|end| end.prompt_id.as_ref() == Some(prompt))
+    }
 }
 
 impl Agent {
@@ -56,7 +69,9 @@ impl Agent {
             archived_at: about.archived_at,
         };
         let finished = self.progress.finished.iter().map(|finished| finished.end.clone()).collect();
-        View { agent, finished, has_process: self.has_process() }
+        let aside = self.displaced.iter().chain(&self.returned).filter_map(|turn| turn.prompt().cloned());
+        let told = self.behind.iter().chain(&self.joined).cloned().chain(aside).collect();
+        View { agent, finished, told, has_process: self.has_process() }
     }
 
     fn status(&self) -> Status {

@@ -26,9 +26,10 @@ pub fn over(view: &View, prompt: Option<&PromptId>, until: WaitUntil) -> Option<
     Some(AgentOutcome {
         outcome: Some(outcome),
         reason: end.and_then(|end| end.reason.clone()),
-        last_message: match (prompt, end) {
-            (Some(_), Some(end)) => end.message.clone(),
-            _ => agent.last_message.clone(),
+        // Of a turn that ended without a word, an earlier one's would be taken for its own.
+        last_message: match end {
+            Some(end) => end.message.clone(),
+            None => agent.last_message.clone(),
         },
         usage: match (prompt, end) {
             (Some(_), Some(end)) => end.usage,

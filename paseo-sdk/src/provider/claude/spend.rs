@@ -17,9 +17,14 @@ impl Spent {
             input_tokens: (now.input_tokens - before.input_tokens).max(0),
             cached_tokens: (now.cached_tokens - before.cached_tokens).max(0),
             output_tokens: (now.output_tokens - before.output_tokens).max(0),
-            cost_usd: now.cost_usd.map(|cost| (cost - before.cost_usd.unwrap_or(0.0)).max(0.0)),
+            cost_usd: now.cost_usd.map(|cost| rounded((cost - before.cost_usd.unwrap_or(0.0)).max(0.0))),
         }
     }
+}
+
+/// Takes off what subtracting has added behind the billionth of a dollar.
+fn rounded(cost: f64) -> f64 {
+    (cost * 1e9).round() / 1e9
 }
 
 /// Adds up all models, which includes what sub-agents used.

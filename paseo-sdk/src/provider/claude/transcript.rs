@@ -121,26 +121,45 @@ impl Transcript {
     }
 
     fn told(&mut self, id: &TellId, line: &str, out: &mut Vec<Step>) {
-        // Several lines are one tell where something has to be taken back first.
-        for line in line.lines() {
-            let Ok(line) = serde_json::from_str::<Value>(line) else { continue };
-            match text(&line, "type") {
-                "user" => {
-                    if self.told.len() < MOST {
-                        self.told.push((clip(text(&line, "uuid"), 64), id.clone()));
-                    }
-                    // It is taken when the program says so, and not before.
-                    continue;
+        let Ok(line) = serde_json::from_str::<Value>(line) else { return };
+        match text(&line, "type") {
+            "user" => {
+                if self.told.len() < MOST {
+                    self.told.push((clip(text(&line, "uuid"), 64), id.clone()));
                 }
-                "control_response" => self.answered(&line["response"], out),
-                "control_request" if text(&line["request"], "subtype") == "interrupt" => match &mut self.turn {
-                    Some(turn) => turn.stopped = true,
-                    None => self.stop_at_once = !self.told.is_empty(),
-                },
-                _ => {}
+                // It is taken when the program says so, and not before.
+                return;
             }
-            out.push(Step::Event(Event::Delivered(id.clone())));
+            "control_response" => self.answered(&line["response"], out),
+            "control_request" => match text(&line["request"], "subtype") {
+                "interrupt" => self.stopped(),
+                "cancel_async_message" if id.0.starts_with(INTERRUPT) => {
+                    // The interrupt follows what was taken back before it.
+                    let first = text(&line["request"], "message_uuid");
+                    out.extend(self.waiting().filter(|uuid| *uuid != first).map(|uuid| Step::Say(wire::cancel(uuid))));
+                    out.push(interrupt());
+                    self.stopped();
+                }
+                _ => {}
+            },
+            _ => {}
         }
+        out.push(Step::Event(Event::Delivered(id.clone())));
+    }
+
+    /// The program was told to stop what it does.
+    fn stopped(&mut self) {
+        match &mut self.turn {
+            Some(turn) => turn.stopped = true,
+            None => self.stop_at_once = !self.told.is_empty(),
+        }
+    }
+
+    /// Returns the uuids of prompts that wait in the program while a turn runs, and would run when that has ended.
+    fn waiting(&self) -> impl Iterator<Item = &str> {
+        let running = self.turn.as_ref().map(|turn| turn.prompt.as_ref());
+        let waits = move |id: &TellId| running.is_some_and(|running| running != Some(id));
+        self.told.iter().filter(move |(_, id)| waits(id)).map(|(uuid, _)| uuid.as_str())
     }
 
     /// Somebody's answer was told.
@@ -210,7 +229,7 @@ impl Transcript {
                 self.begin(out);
             }
             "status" => self.changed_mode(line, out),
-            "session_state_changed" if text(line, "state") == "idle" => self.became_idle(out),
+            "session_state_changed" if text(line, "state") == "idle" => self.idle(out),
             "api_retry" => {
                 let number = |field: &str| line[field].as_f64().unwrap_or(0.0);
                 let status = line["error_status"].as_i64().map(|status| format!(" {status}")).unwrap_or_default();
@@ -229,7 +248,10 @@ impl Transcript {
                 self.tasks.insert(wire::id(line, "task_id"), wire::id(line, "tool_use_id"));
             }
             "task_notification" => {
-                self.notified |= self.turn.is_none();
+                if self.turn.is_none() {
+                    self.notified = true;
+                    out.push(notice(clip(text(line, "summary"), 500)));
+                }
                 self.task_ended(&wire::id(line, "task_id"), out);
             }
             "task_updated"
@@ -252,7 +274,7 @@ impl Transcript {
                     tokens("post_tokens")
                 );
                 let content = Content::Compaction { text: said };
-                let item = Item { item_id: ItemId(format!("compaction.{seq}")), parent_id: None, content };
+                let item = Item { item_id: own_id(line, seq, 0), parent_id: None, content };
                 out.push(Step::Event(Event::Closed(item)));
             }
             "model_fallback" => out.push(notice(clip(text(line, "content"), 500))),
@@ -263,7 +285,8 @@ impl Transcript {
         }
     }
 
-    fn became_idle(&mut self, out: &mut Vec<Step>) {
+    /// Nothing runs. The turn that a question between turns has opened ends here, as no `result` will end it.
+    fn idle(&mut self, out: &mut Vec<Step>) {
         if self.asked_between && self.turn.is_none() && self.asks.is_empty() {
             self.asked_between = false;
             out.push(ended(Outcome::Completed, None, None, Usage::default()));
@@ -282,7 +305,7 @@ impl Transcript {
         let stopped = std::mem::take(&mut self.stop_at_once);
         if stopped {
             // Where nothing runs an interrupt does nothing, so it is said again now that something does.
-            out.push(Step::Say(wire::control("paseo.interrupt", json!({ "subtype": "interrupt" }))));
+            out.push(interrupt());
         }
         let turn = Turn { taken: taken.is_some(), prompt: taken.or(presumed), said: None, failure: None, stopped };
         out.push(Step::Event(Event::TurnStarted(turn.prompt.clone())));
@@ -343,7 +366,7 @@ impl Transcript {
                 if self.blocks.len() >= MOST_BLOCKS {
                     return;
                 }
-                let item_id = ItemId(format!("s{seq}"));
+                let item_id = own_id(line, seq, 0);
                 self.blocks.push(Block { parent, index, item_id, thinking, open: false, text: String::new() });
                 self.blocks.len() - 1
             }
@@ -365,8 +388,8 @@ impl Transcript {
         }
         for (number, block) in blocks(&line["message"]).iter().enumerate() {
             match text(block, "type") {
-                "text" => self.wrote(seq, number, &parent, false, text(block, "text"), out),
-                "thinking" => self.wrote(seq, number, &parent, true, text(block, "thinking"), out),
+                "text" => self.wrote(own_id(line, seq, number), &parent, false, text(block, "text"), out),
+                "thinking" => self.wrote(own_id(line, seq, number), &parent, true, text(block, "thinking"), out),
                 "tool_use" => self.called(block, parent.clone(), out),
                 _ => {}
             }
@@ -374,27 +397,12 @@ impl Transcript {
     }
 
     /// A text is whole. What was streamed of it was provisional, and may have been another one.
-    fn wrote(
-        &mut self,
-        seq: i64,
-        number: usize,
-        parent: &Option<String>,
-        thinking: bool,
-        whole: &str,
-        out: &mut Vec<Step>,
-    ) {
+    fn wrote(&mut self, item_id: ItemId, parent: &Option<String>, thinking: bool, whole: &str, out: &mut Vec<Step>) {
         let streamed = self.blocks.iter().position(|block| block.parent == *parent && block.thinking == thinking);
         let block = match streamed {
             Some(at) => self.blocks.remove(at),
             None if whole.is_empty() => return,
-            None => Block {
-                parent: parent.clone(),
-                index: 0,
-                item_id: ItemId(format!("a{seq}.{number}")),
-                thinking,
-                open: false,
-                text: String::new(),
-            },
+            None => Block { parent: parent.clone(), index: 0, item_id, thinking, open: false, text: String::new() },
         };
         if !thinking
             && parent.is_none()
@@ -514,10 +522,8 @@ impl Transcript {
         let forgotten = line["errors"][0].as_str().is_some_and(|error| error.starts_with("No conversation found"));
         if self.turn.is_none() && forgotten {
             // It exits now, and has taken nothing of what it was told.
-            if !self.told.is_empty() {
-                let id = self.given_back(0);
-                out.push(Step::Event(Event::Forgotten(id)));
-            }
+            out.extend(self.told.drain(..).map(|(_, id)| Step::Event(Event::Forgotten(id))));
+            self.stop_at_once = false;
             return;
         }
         let usage = self.spent.turn(line);
@@ -644,14 +650,11 @@ impl Session for Transcript {
             Tell::Answer { request_id, decision } => {
                 wire::answer(&request_id.0, ask::response(self.asks.get(&request_id.0), decision)?)
             }
-            Tell::Interrupt {} => {
-                // What waits would run next, so it is taken back first.
-                let running = self.turn.as_ref().and_then(|turn| turn.prompt.as_ref());
-                let waiting = self.told.iter().filter(|(_, id)| self.turn.is_some() && Some(id) != running);
-                let interrupt = wire::control(&id.0, json!({ "subtype": "interrupt" }));
-                let lines: Vec<_> = waiting.map(|(uuid, _)| wire::cancel(uuid)).chain([interrupt]).collect();
-                lines.join("\n")
-            }
+            // What waits would run next, so it is taken back first.
+            Tell::Interrupt {} => match self.waiting().next() {
+                Some(uuid) => wire::cancel(uuid),
+                None => wire::control(&id.0, json!({ "subtype": "interrupt" })),
+            },
             Tell::Mode(Mode::FullAccess) => {
                 // The program refuses it in a process that was not started so.
                 return Err(Unsupported { provider: "claude", what: "take up `full-access` in a process that runs" });
@@ -695,8 +698,19 @@ fn parent(line: &Value) -> Option<String> {
     line["parent_tool_use_id"].as_str().map(|_| wire::id(line, "parent_tool_use_id"))
 }
 
+fn interrupt() -> Step {
+    Step::Say(wire::control("paseo.interrupt", json!({ "subtype": "interrupt" })))
+}
+
 fn ended(outcome: Outcome, reason: Option<String>, message: Option<String>, usage: Usage) -> Step {
     Step::Event(Event::TurnEnded(Ending { outcome, reason, message, usage }))
+}
+
+/// Returns an id for what a line begins, from the line's own, which no other process of this agent has.
+fn own_id(line: &Value, seq: i64, number: usize) -> ItemId {
+    let uuid = line["uuid"].as_str().filter(|uuid| !uuid.is_empty());
+    let own = uuid.map_or_else(|| format!("line-{seq}"), |uuid| clip(uuid, 64));
+    ItemId(if number == 0 { own } else { format!("{own}.{number}") })
 }
 
 /// Says what came of a turn. `success` is said of every failure of the API too.
@@ -733,6 +747,9 @@ fn tail(text: &str) -> String {
     let from = (from..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
     text[from..].to_owned()
 }
+
+/// What the ids of interrupts begin with.
+const INTERRUPT: &str = "interrupt.";
 
 const LOGGED_OUT: &str = "claude is not logged in: run `claude` and type /login, or set ANTHROPIC_API_KEY";
 

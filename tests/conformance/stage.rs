@@ -1,0 +1,239 @@
+//! A place for one case: a lab, the model that the provider's program talks to, and how this provider is asked for things.
+
+use std::path::PathBuf;
+
+use paseo_daemon::Daemon;
+use paseo_sdk::Client;
+use paseo_sdk::catalogue::{CreateAgent, GetAgentStatus, RespondToPermission, SendAgentPrompt, WaitForAgent};
+use paseo_sdk::item::{Entry, Happening};
+use paseo_sdk::model::{Agent, AgentId, Behavior, Event, Mode, Permission, WaitOutcome};
+use rustix::fs::{CWD, FileType, Mode as FileMode, inotify};
+use rustix::process::{Pid, Signal};
+
+use crate::claude::journals;
+use crate::daemon::watching::follow;
+use crate::lab::{Lab, Process, timeline};
+use crate::messages_api::MessagesApi;
+use crate::messages_api::program::claude_environment;
+
+/// Which provider.
+#[derive(Clone, Debug)]
+pub(crate) enum Kind {
+    Shell,
+    Claude { program: PathBuf },
+}
+
+impl Kind {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Kind::Shell => "shell",
+            Kind::Claude { .. } => "claude",
+        }
+    }
+
+    /// Returns a task that says something.
+    pub(crate) fn says(&self, text: &str) -> String {
+        match self {
+            Kind::Shell => format!("echo {text}"),
+            Kind::Claude { .. } => format!("[[text: {text}]]"),
+        }
+    }
+
+    /// Returns a task that runs a command.
+    pub(crate) fn runs(&self, command: &str) -> String {
+        match self {
+            Kind::Shell => command.to_owned(),
+            Kind::Claude { .. } => format!("[[bash: {command}]] [[text: it ran]]"),
+        }
+    }
+
+    /// Returns a task that says `gate is held` and then nothing until it is let go on.
+    pub(crate) fn streams(&self) -> String {
+        match self {
+            Kind::Shell => "printf 'gate is held '; cat go >/dev/null; echo and released".to_owned(),
+            Kind::Claude { .. } => "[[hold: gate]]".to_owned(),
+        }
+    }
+}
+
+/// The place of one case.
+pub(crate) struct Stage {
+    pub(crate) kind: Kind,
+    pub(crate) lab: Lab,
+    pub(crate) api: MessagesApi,
+    daemon: Option<Daemon>,
+    process: Option<Process>,
+}
+
+impl Stage {
+    pub(crate) async fn new(kind: Kind) -> Stage {
+        let api = MessagesApi::start().await;
+        let mut lab = Lab::new();
+        if let Kind::Claude { program } = &kind {
+            let home = lab.path("claude");
+            std::fs::create_dir(&home).expect("a home for the program");
+            lab.set_env(claude_environment(&home, &api));
+            let directory = program.parent().expect("it is in a directory").display();
+            let path = format!("{directory}:{}", std::env::var("PATH").expect("a path"));
+            // As root the program goes without asking only where it is told that this is a sandbox.
+            lab.set_env([("PATH".to_owned(), path), ("IS_SANDBOX".to_owned(), "1".to_owned())]);
+        }
+        for fifo in ["started", "go"] {
+            rustix::fs::mknodat(CWD, lab.work().join(fifo), FileType::Fifo, FileMode::RWXU, 0).expect("a pipe");
+        }
+        Stage { kind, lab, api, daemon: None, process: None }
+    }
+
+    /// Starts a daemon in this process, unless there is one, and returns a client of it.
+    pub(crate) async fn client(&mut self) -> Client {
+        if self.daemon.is_none() {
+            self.daemon = Some(self.lab.daemon().await);
+        }
+        self.lab.client()
+    }
+
+    /// Starts a daemon in a process of its own.
+    pub(crate) fn start(&mut self) -> Client {
+        self.process = Some(self.lab.process());
+        self.lab.client()
+    }
+
+    /// Kills the daemon as a crash would.
+    pub(crate) fn kill(&mut self) {
+        self.process.take().expect("it runs").kill();
+    }
+
+    /// Returns a task that goes ahead without asking.
+    pub(crate) fn free(&self, prompt: &str) -> CreateAgent {
+        self.asking(prompt).mode(Mode::FullAccess)
+    }
+
+    /// Returns a task that asks first.
+    pub(crate) fn asking(&self, prompt: &str) -> CreateAgent {
+        CreateAgent::new("a case", self.kind.name(), prompt).cwd(self.lab.work().display().to_string())
+    }
+
+    /// Starts a task that asks, and returns what it asks for.
+    pub(crate) async fn asks(&self, client: &Client, prompt: &str) -> (AgentId, Permission) {
+        let asking = client.create_agent(self.asking(prompt)).await.expect("it starts");
+        assert_eq!(asking.outcome, Some(WaitOutcome::Permission), "{asking:?}");
+        let [permission] = &asking.permissions[..] else { panic!("one question: {asking:?}") };
+        (asking.agent_id, permission.clone())
+    }
+
+    /// Starts a task that runs a command which waits to be let go on, and returns when it does.
+    pub(crate) async fn runs(&self, client: &Client) -> AgentId {
+        let prompt = self.kind.runs("echo on > started; cat go > end; echo over");
+        let agent = client.create_agent(self.free(&prompt).in_background()).await.expect("it starts").agent_id;
+        self.started(client, &agent).await;
+        agent
+    }
+
+    /// Returns when the command that runs has said so.
+    async fn started(&self, client: &Client, agent: &AgentId) {
+        let started = self.lab.work().join("started");
+        let read = tokio::task::spawn_blocking(move || std::fs::read_to_string(started));
+        tokio::select! {
+            said = read => assert_eq!(said.expect("no panic").expect("a pipe"), "on\n"),
+            ended = client.wait_for_agent(WaitForAgent::one(agent)) => {
+                // The reader lets go when somebody writes.
+                let _ = std::fs::write(self.lab.work().join("started"), "");
+                panic!("it ended before its command ran: {ended:?}");
+            }
+        }
+    }
+
+    /// Returns when the agent's first process has said a line that contains this.
+    pub(crate) async fn said(&self, agent: &AgentId, text: &str) {
+        let journal = self.lab.home().join(format!("agents/{agent}/runs/1/journal-000001.ndjson"));
+        let text = serde_json::to_string(text).expect("a text").trim_matches('"').to_owned();
+        let written = move || {
+            let watch = inotify::init(inotify::CreateFlags::CLOEXEC).expect("files can be watched");
+            inotify::add_watch(&watch, &journal, inotify::WatchFlags::MODIFY).expect("it is there");
+            while !std::fs::read_to_string(&journal).expect("its journal").contains(&text) {
+                rustix::io::read(&watch, &mut [0; 4096][..]).expect("it is written to");
+            }
+        };
+        tokio::task::spawn_blocking(written).await.expect("no panic");
+    }
+
+    /// Lets the command, or the model, go on.
+    pub(crate) async fn go_on(&self) {
+        self.api.release("gate");
+        if matches!(self.kind, Kind::Shell) {
+            self.let_command_go().await;
+        }
+    }
+
+    /// Lets the command go on.
+    pub(crate) async fn let_command_go(&self) {
+        let go = self.lab.work().join("go");
+        tokio::task::spawn_blocking(move || std::fs::write(go, "go")).await.expect("no panic").expect("it is read");
+    }
+
+    /// Ends the agents, and checks that nothing of them is left.
+    pub(crate) async fn end(self, client: &Client) {
+        self.lab.stop(client).await;
+        journals::record(&self.lab);
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.lab.work().join(name)
+    }
+}
+
+pub(crate) fn answer(agent: &AgentId, permission: &Permission, behavior: Behavior) -> RespondToPermission {
+    RespondToPermission {
+        agent_id: agent.into(),
+        request_id: permission.request_id.clone(),
+        behavior,
+        option_id: None,
+        message: None,
+        updated_input: None,
+        interrupt: false,
+    }
+}
+
+/// Says something more and waits for its end.
+pub(crate) async fn send(client: &Client, agent: &AgentId, prompt: &str) -> paseo_sdk::catalogue::AgentOutcome {
+    client.send_agent_prompt(SendAgentPrompt::new(agent, prompt)).await.expect("it is sent")
+}
+
+pub(crate) async fn status(client: &Client, agent: &AgentId) -> Agent {
+    client.get_agent_status(GetAgentStatus { agent_id: agent.into() }).await.expect("it is there")
+}
+
+/// Kills an agent's process, as the system does that runs out of memory, and returns when that is noticed.
+pub(crate) async fn kill_agent(client: &Client, agent: &AgentId) {
+    let pid = status(client, agent).await.pid.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+    let mut watch = client.watch(follow(agent, 0));
+    rustix::process::kill_process(pid.expect("it has a process"), Signal::KILL).expect("it is killed");
+    while let Some(event) = watch.next().await {
+        if let Event::AgentChanged(agent) = event.expect("the watch goes on")
+            && agent.pid.is_none()
+        {
+            return;
+        }
+    }
+    panic!("the watch ended");
+}
+
+/// Returns how many turns the timeline knows, all of them ended.
+pub(crate) async fn turns(client: &Client, agent: &AgentId) -> usize {
+    let entries = timeline(client, agent).await;
+    let count = |is: fn(&Happening) -> bool| entries.iter().filter(|entry| is(&entry.what)).count();
+    let started = count(|what| matches!(what, Happening::TurnStarted { .. }));
+    assert_eq!(started, count(|what| matches!(what, Happening::TurnEnded { .. })), "{entries:#?}");
+    started
+}
+
+/// Returns the notices of a timeline.
+pub(crate) fn notices(entries: &[Entry]) -> Vec<&str> {
+    entries
+        .iter()
+        .filter_map(|entry| match &entry.what {
+            Happening::Notice { text } => Some(text.as_str()),
+            _ => None,
+        })
+        .collect()
+}
