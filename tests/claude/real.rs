@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use paseo_sdk::Client;
 use paseo_sdk::catalogue::{
-    AgentOutcome, CancelAgent, CreateAgent, SendAgentPrompt, SetAgentMode, WaitForAgent, WatchAgents, WatchFrom,
-    WhenBusy,
+    AgentOutcome, CancelAgent, CreateAgent, ListModels, ListProviders, SendAgentPrompt, SetAgentMode, WaitForAgent,
+    WatchAgents, WatchFrom, WhenBusy,
 };
 use paseo_sdk::item::{Content, Entry, Happening, Item, TodoStatus};
 use paseo_sdk::model::{AgentId, Behavior, Event, Mode, Permission, PermissionKind, WaitOutcome};
+use paseo_sdk::{Client, Code};
 use serde_json::json;
 
 use crate::conformance::stage::{Kind, Stage, answer, kill_agent, notices, send, status, turns};
@@ -227,6 +227,63 @@ async fn work_in_the_background_outlives_its_turn_and_starts_one_by_itself() {
         }
     }
     assert!(unsolicited, "it began by itself");
+    stage.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sub_agent_in_the_background_asks_after_the_turn_has_ended() {
+    let Some((stage, client)) = stage().await else { return };
+    let agent = json!({
+        "description": "make it",
+        "subagent_type": "general-purpose",
+        "prompt": "[[bash: cat go > made]] [[text: made it]]",
+        "run_in_background": true,
+    });
+    let script = format!("[[tool: Agent {agent}]] [[text: launched]]");
+    let launched = client.create_agent(stage.asking(&script)).await.expect("it starts");
+    let agent = launched.agent_id;
+    // Whichever comes first: that the turn has ended, or that the sub-agent asks within it or after it.
+    let asks = async || {
+        let mut watch =
+            client.watch(WatchAgents { agents: Some(vec![WatchFrom { agent_id: (&agent).into(), after: 0 }]) });
+        while let Some(event) = watch.next().await {
+            if let Event::AgentChanged(agent) = event.expect("the watch goes on")
+                && let Some(permission) = agent.permissions.first()
+            {
+                return permission.clone();
+            }
+        }
+        panic!("the watch ended");
+    };
+    let permission = asks().await;
+    assert_eq!(permission.input["command"], "cat go > made");
+    client.respond_to_permission(answer(&agent, &permission, Behavior::Allow)).await.expect("an answer");
+    stage.let_command_go().await;
+    let done = ended(&client, &agent).await;
+    assert_eq!(done.permissions, []);
+    assert!(stage.file("made").exists());
+    stage.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_provider_says_its_version_who_is_logged_in_and_its_models() {
+    let Some((mut stage, client)) = stage().await else { return };
+    let claude = async |client: &Client| {
+        let providers = client.list_providers(ListProviders {}).await.expect("a list").providers;
+        providers.into_iter().find(|provider| provider.name == "claude").expect("it is there")
+    };
+    let ready = claude(&client).await;
+    assert_eq!((ready.available, ready.logged_in), (true, Some(true)), "{ready:?}");
+    assert!(ready.version.is_some_and(|version| version.starts_with("2.")));
+    let models = client.list_models(ListModels { provider: "claude".to_owned() }).await.expect("a list").models;
+    let sonnet = models.iter().find(|model| model.model == "sonnet").expect("it has sonnet");
+    assert!(sonnet.thinking.contains(&"high".to_owned()), "{sonnet:?}");
+    let none = client.list_models(ListModels { provider: "shell".to_owned() }).await;
+    assert_eq!(none.expect_err("it has none").code, Code::Unsupported);
+    stage.restart([("ANTHROPIC_API_KEY".to_owned(), String::new())]).await;
+    let stranger = claude(&client).await;
+    assert_eq!((stranger.available, stranger.logged_in), (false, Some(false)), "{stranger:?}");
+    assert!(stranger.reason.is_some_and(|reason| reason.contains("/login")));
     stage.end(&client).await;
 }
 

@@ -92,6 +92,15 @@ impl Stage {
         self.lab.client()
     }
 
+    /// Starts the daemon in this process again, in another environment.
+    pub(crate) async fn restart(&mut self, env: impl IntoIterator<Item = (String, String)>) {
+        if let Some(daemon) = self.daemon.take() {
+            daemon.shutdown().await;
+        }
+        self.lab.set_env(env);
+        self.client().await;
+    }
+
     /// Starts a daemon in a process of its own.
     pub(crate) fn start(&mut self) -> Client {
         self.process = Some(self.lab.process());
