@@ -76,6 +76,7 @@ async fn a_question_is_a_permission_that_is_answered_in_words() {
     assert!(done.last_message.is_some_and(|text| text.contains("as large as a house")));
     let entries = timeline(&client, &agent).await;
     assert!(calls(&entries)[0].output.as_deref().is_some_and(|output| output.contains("Blue")), "{entries:#?}");
+    assert!(notices(&entries).contains(&"answered: Which color? Blue"), "{entries:#?}");
     stage.end(&client).await;
 }
 

@@ -415,6 +415,13 @@ fn shortened(mut text: String) -> String {
 
 /// Says how a question was answered, for those who read the timeline later.
 fn answered(title: &str, decision: &Decision) -> String {
+    let answers = decision.updated_input.as_ref().and_then(|input| input["answers"].as_object());
+    if let Some(answers) = answers.filter(|_| decision.behavior == Behavior::Allow) {
+        let said = |(question, answer): (&String, &serde_json::Value)| {
+            format!("{question} {}", answer.as_str().map_or_else(|| answer.to_string(), str::to_owned))
+        };
+        return format!("answered: {}", answers.iter().map(said).collect::<Vec<_>>().join("; "));
+    }
     let verdict = match decision.behavior {
         Behavior::Allow => "allowed",
         Behavior::Deny => "denied",
