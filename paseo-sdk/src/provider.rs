@@ -167,7 +167,7 @@ pub struct LaunchSpec {
     /// A private file with MCP servers for it.
     #[serde(default)]
     pub mcp_config: Option<String>,
-    /// What it need not ask for, because somebody has allowed it for good before this launch; in the provider's words.
+    /// What it need not ask for, because somebody has allowed it for good before this launch; in the program's words.
     #[serde(default)]
     pub rules: Vec<String>,
 }

@@ -28,6 +28,7 @@ fn the_arguments_follow_from_what_is_asked_for() {
         mode: Mode::Auto,
         thinking: Some("high".to_owned()),
         mcp_config: Some("/home/agents/a1/mcp.json".to_owned()),
+        rules: ["Bash(npm test)", "WebFetch"].map(str::to_owned).to_vec(),
         ..spec()
     };
     let resumed = Claude.launch(&rich, Some("0a8d9a59-7cb9-4d1c-b336-754e7a6aa646"));
@@ -37,7 +38,7 @@ fn the_arguments_follow_from_what_is_asked_for() {
     insta::assert_snapshot!(fresh.args[..BASE].join(" "), @"-p --input-format stream-json --output-format stream-json --verbose --include-partial-messages --replay-user-messages --permission-prompt-tool stdio");
     insta::assert_snapshot!(shown.join("\n"), @"
     --permission-mode default --model default
-    --permission-mode acceptEdits --model opus --effort high --mcp-config /home/agents/a1/mcp.json --resume 0a8d9a59-7cb9-4d1c-b336-754e7a6aa646
+    --allowedTools Bash(npm test) WebFetch --permission-mode acceptEdits --model opus --effort high --mcp-config /home/agents/a1/mcp.json --resume 0a8d9a59-7cb9-4d1c-b336-754e7a6aa646
     --permission-mode dontAsk --model default --setting-sources user --strict-mcp-config
     ");
     let names: Vec<_> = fresh.env.iter().map(|(name, value)| format!("{name}={value}")).collect();

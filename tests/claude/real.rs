@@ -112,19 +112,21 @@ async fn a_plan_that_is_accepted_is_carried_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_always_allowed_is_asked_once_also_by_the_next_process() {
     let Some((stage, client)) = stage().await else { return };
-    let script = "[[bash: touch made]] [[bash: touch made]] [[text: both]]";
-    let (agent, permission) = asking(&stage, &client, script).await;
+    // What stands in parentheses within is nothing that ends the rule.
+    let made = "touch 'made (1)'";
+    let (agent, permission) =
+        asking(&stage, &client, &format!("[[bash: {made}]] [[bash: {made}]] [[text: both]]")).await;
     let option = permission.options.iter().find(|option| option.option_id == "always").expect("it is offered");
-    assert!(option.label.contains("Bash(touch made"), "{option:?}");
+    assert!(option.label.contains("Bash(touch 'made"), "{option:?}");
     let mut always = answer(&agent, &permission, Behavior::Allow);
     always.option_id = Some("always".to_owned());
     client.respond_to_permission(always).await.expect("an answer");
     ended(&client, &agent).await;
     kill_agent(&client, &agent).await;
-    let done = send(&client, &agent, "[[bash: touch made]] [[text: again]]").await;
+    let done = send(&client, &agent, &format!("[[bash: {made}]] [[text: again]]")).await;
     assert_eq!((done.outcome, done.last_message.as_deref()), (Some(WaitOutcome::Completed), Some("again")), "{done:?}");
-    let other = send(&client, &agent, "[[bash: touch other]]").await;
-    assert_eq!(other.outcome, Some(WaitOutcome::Permission), "anything else is asked");
+    let other = send(&client, &agent, &format!("[[bash: {made}; touch other]]")).await;
+    assert_eq!(other.outcome, Some(WaitOutcome::Permission), "anything else is asked, also beside it: {other:?}");
     assert!(!stage.file(".claude").exists(), "nothing is written into the repository");
     stage.end(&client).await;
 }

@@ -47,6 +47,11 @@ impl Provider for Claude {
 
     fn launch(&self, spec: &LaunchSpec, resume: Option<&str>) -> Launch {
         let mut args: Vec<String> = BASE.iter().map(|&arg| arg.to_owned()).collect();
+        if !spec.rules.is_empty() {
+            // It takes as many values as there are up to the next option.
+            args.push("--allowedTools".to_owned());
+            args.extend(spec.rules.iter().cloned());
+        }
         let mut option = |name: &str, value: &str| args.extend([name.to_owned(), value.to_owned()]);
         option("--permission-mode", own_mode(&spec.mode));
         option("--model", spec.model.as_deref().unwrap_or("default"));

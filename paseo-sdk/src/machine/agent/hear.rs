@@ -371,7 +371,7 @@ impl Agent {
 }
 
 /// How many rules are remembered.
-const REMEMBERED_RULES: usize = 500;
+const REMEMBERED_RULES: usize = 100;
 
 /// What an agent is told that has lost its conversation.
 const FORGOTTEN: &str = "You had an earlier conversation about this task, which cannot be found any more. \

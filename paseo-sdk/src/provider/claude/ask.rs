@@ -1,6 +1,7 @@
 //! What the program asks permission for, and how it is answered.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use serde_json::{Value, json};
 
@@ -21,7 +22,7 @@ pub(super) struct Ask {
     pub(super) title: String,
     kind: PermissionKind,
     /// What the program would have us allow for good.
-    pub(super) rules: BTreeSet<String>,
+    pub(super) rules: BTreeSet<Rule>,
     /// The questions, which an answer repeats.
     questions: Value,
 }
@@ -34,6 +35,27 @@ const AUTO: &str = "auto";
 
 /// What tells that an answer is for good; the program has the same word for it.
 const FOR_GOOD: &str = "user_permanent";
+
+/// Something that the program need not ask for. It alone judges what falls under one: a command may have parts that no
+/// rule speaks of.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Rule {
+    tool: String,
+    /// What the tool may do; empty for anything.
+    content: String,
+}
+
+impl fmt::Display for Rule {
+    /// Writes it as the program reads it in its arguments: `Bash(npm test)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.tool)?;
+        if self.content.is_empty() {
+            return Ok(());
+        }
+        let content = self.content.replace('\\', "\\\\").replace('(', "\\(").replace(')', "\\)");
+        write!(f, "({content})")
+    }
+}
 
 impl Ask {
     /// Reads a `can_use_tool`; returns what is remembered of it, and what people see.
@@ -58,7 +80,7 @@ impl Ask {
             options.push(PermissionOption { option_id: option.to_owned(), label });
         };
         if kind == PermissionKind::Tool && !rules.is_empty() {
-            let shown: Vec<_> = rules.iter().map(String::as_str).collect();
+            let shown: Vec<_> = rules.iter().map(Rule::to_string).collect();
             offer(ALWAYS, format!("always allow {}", clip(&shown.join(", "), 300)));
         }
         let edits = suggestions.iter().any(|suggestion| text(suggestion, "mode") == own_mode(&Mode::Auto));
@@ -89,11 +111,6 @@ impl Ask {
         };
         (ask, seen)
     }
-
-    /// Returns whether everything that it is about was allowed for good.
-    pub(super) fn is_covered(&self, allowed: &BTreeSet<String>) -> bool {
-        self.kind == PermissionKind::Tool && !self.rules.is_empty() && self.rules.is_subset(allowed)
-    }
 }
 
 /// Returns what answers a question as somebody decided; `ask` is what is remembered of it.
@@ -105,8 +122,13 @@ pub(super) fn response(ask: Option<&Ask>, decision: &Decision) -> Result<Value, 
     }
     let mut response = json!({ "behavior": "allow", "updatedInput": updated_input(ask, decision)? });
     match decision.option_id.as_deref() {
-        // The program is not told the rule: it would keep it for this process alone, or write it into the repository.
-        Some(ALWAYS) => response["decisionClassification"] = json!(FOR_GOOD),
+        Some(ALWAYS) => {
+            // For this process alone: elsewhere it would write into the repository. The next ones are launched with it.
+            let rules: Vec<_> = ask.into_iter().flat_map(|ask| &ask.rules).map(suggested).collect();
+            let add = json!({ "type": "addRules", "rules": rules, "behavior": "allow", "destination": "session" });
+            response["updatedPermissions"] = json!([add]);
+            response["decisionClassification"] = json!(FOR_GOOD);
+        }
         Some(AUTO) => {
             let mode = json!({ "type": "setMode", "mode": own_mode(&Mode::Auto), "destination": "session" });
             response["updatedPermissions"] = json!([mode]);
@@ -114,11 +136,6 @@ pub(super) fn response(ask: Option<&Ask>, decision: &Decision) -> Result<Value, 
         _ => {}
     }
     Ok(response)
-}
-
-/// Returns an answer that allows what was allowed for good.
-pub(super) fn covered() -> Value {
-    json!({ "behavior": "allow", "updatedInput": {} })
 }
 
 /// Returns whether an answer that was told allows for good.
@@ -152,18 +169,27 @@ fn updated_input(ask: Option<&Ask>, decision: &Decision) -> Result<Value, Unsupp
     Ok(answered)
 }
 
-/// Returns the rules that the program suggests to add, as it writes them: `Bash(npm test)`.
-fn rules(suggestions: &[Value]) -> BTreeSet<String> {
+/// Returns a rule as the program suggested it.
+fn suggested(rule: &Rule) -> Value {
+    match rule.content.as_str() {
+        "" => json!({ "toolName": rule.tool }),
+        content => json!({ "toolName": rule.tool, "ruleContent": content }),
+    }
+}
+
+/// Returns the rules that the program suggests to add.
+fn rules(suggestions: &[Value]) -> BTreeSet<Rule> {
     let adds = |suggestion: &&Value| text(suggestion, "type") == "addRules" && text(suggestion, "behavior") == "allow";
     let rules = suggestions.iter().filter(adds).filter_map(|suggestion| suggestion["rules"].as_array()).flatten();
-    let rule = |rule: &Value| match text(rule, "ruleContent") {
-        "" => text(rule, "toolName").to_owned(),
-        content => format!("{}({content})", text(rule, "toolName")),
-    };
+    let rule =
+        |rule: &Value| Rule { tool: text(rule, "toolName").to_owned(), content: text(rule, "ruleContent").to_owned() };
     // One that is too long to be kept whole would allow more than was meant.
     let all: Vec<_> = rules.take(MOST_RULES + 1).map(rule).collect();
-    let length: usize = all.iter().map(String::len).sum();
-    let whole = all.iter().all(|rule| !rule.is_empty() && rule.len() <= LONGEST_RULE);
+    let length = |rule: &Rule| rule.tool.len() + rule.content.len();
+    // One that begins with a dash would be taken for another argument.
+    let is_name = |rule: &Rule| rule.tool.starts_with(|c: char| c.is_ascii_alphabetic());
+    let whole = all.iter().all(|rule| is_name(rule) && length(rule) <= LONGEST_RULE);
+    let length: usize = all.iter().map(length).sum();
     match whole && all.len() <= MOST_RULES && length <= LONGEST_RULES {
         true => all.into_iter().collect(),
         false => BTreeSet::new(),

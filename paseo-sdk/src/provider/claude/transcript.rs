@@ -4,7 +4,7 @@
 //! turn, one that is said while a tool runs joins the turn that runs, and what ends in the background starts a turn by
 //! itself. So a prompt is known by the uuid that the program repeats when it takes it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -36,7 +36,6 @@ pub(super) struct Transcript {
     asks: BTreeMap<String, Ask>,
     /// Whether a question came outside a turn, which opens one that no `result` ends.
     asked_between: bool,
-    rules: BTreeSet<String>,
     todo: Todo,
     spent: Spent,
     /// What goes on in the background: the program's id of it, and the call that began it.
@@ -82,7 +81,6 @@ struct Block {
 #[serde(default)]
 struct Summary {
     session_id: Option<String>,
-    rules: BTreeSet<String>,
     spent: Usage,
     tasks: BTreeMap<String, String>,
     notified: bool,
@@ -107,7 +105,6 @@ impl Transcript {
             listing: BTreeMap::new(),
             asks: BTreeMap::new(),
             asked_between: false,
-            rules: spec.rules.iter().cloned().collect(),
             todo: Todo::default(),
             spent: Spent::default(),
             tasks: BTreeMap::new(),
@@ -167,15 +164,7 @@ impl Transcript {
         let Some(ask) = self.asks.remove(&wire::id(response, "request_id")) else { return };
         let answer = &response["response"];
         if ask::is_for_good(answer) {
-            for rule in ask
-                .rules
-                .iter()
-                .filter(|rule| self.rules.len() < MOST && self.rules.insert((*rule).clone()))
-                .cloned()
-                .collect::<Vec<_>>()
-            {
-                out.push(Step::Event(Event::Remembered(rule)));
-            }
+            out.extend(ask.rules.iter().map(|rule| Step::Event(Event::Remembered(rule.to_string()))));
         }
         if text(answer, "behavior") == "deny"
             && let Some(call) = self.calls.get_mut(&ask.call)
@@ -464,10 +453,6 @@ impl Transcript {
             return;
         }
         let (ask, seen) = Ask::read(line);
-        if ask.is_covered(&self.rules) {
-            out.push(Step::Say(wire::answer(id, ask::covered())));
-            return;
-        }
         if self.asks.len() < MOST_ASKS {
             self.asked_between |= self.turn.is_none();
             self.asks.insert(ask.id.clone(), ask);
@@ -607,7 +592,6 @@ impl Transcript {
     fn take_up(&mut self, text: &str) {
         let Ok(summary) = serde_json::from_str::<Summary>(text) else { return };
         self.session_id = summary.session_id;
-        self.rules.extend(summary.rules);
         self.spent = Spent(summary.spent);
         self.tasks = summary.tasks;
         self.notified = summary.notified;
@@ -669,7 +653,6 @@ impl Session for Transcript {
     fn summary(&self) -> String {
         let summary = Summary {
             session_id: self.session_id.clone(),
-            rules: self.rules.clone(),
             spent: self.spent.0,
             tasks: self.tasks.clone(),
             notified: self.notified,
