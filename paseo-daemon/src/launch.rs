@@ -60,8 +60,18 @@ pub(crate) struct Recovered {
     pub(crate) running: Option<Running>,
 }
 
-/// Variables that are this daemon's own, or secret: agents get their own, or none.
-const NOT_FOR_AGENTS: [&str; 5] = ["PASEO_TOKEN", "PASEO_LISTEN", "PASEO_LOG", "CLAUDECODE", MARKER];
+/// Variables that are this daemon's own, or secret, or those of an agent in whose tools it was started: agents get their
+/// own, or none.
+const NOT_FOR_AGENTS: [&str; 8] = [
+    "PASEO_TOKEN",
+    "PASEO_LISTEN",
+    "PASEO_LOG",
+    "CLAUDECODE",
+    "CLAUDE_CODE_SESSION_ID",
+    "CLAUDE_CODE_ENTRYPOINT",
+    "AI_AGENT",
+    MARKER,
+];
 
 /// Returns the environment that agents start from.
 pub(crate) fn environment(
