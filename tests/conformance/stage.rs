@@ -6,12 +6,12 @@ use paseo_daemon::Daemon;
 use paseo_sdk::Client;
 use paseo_sdk::catalogue::{CreateAgent, GetAgentStatus, RespondToPermission, SendAgentPrompt, WaitForAgent};
 use paseo_sdk::item::{Entry, Happening};
-use paseo_sdk::model::{Agent, AgentId, Behavior, Event, Mode, Permission, WaitOutcome};
+use paseo_sdk::model::{Agent, AgentId, Behavior, Mode, Permission, WaitOutcome};
 use rustix::fs::{CWD, FileType, Mode as FileMode, inotify};
 use rustix::process::{Pid, Signal};
 
 use crate::claude::journals;
-use crate::daemon::watching::follow;
+use crate::daemon::watching::until;
 use crate::lab::{Lab, Process, timeline};
 use crate::messages_api::MessagesApi;
 use crate::messages_api::program::claude_environment;
@@ -138,12 +138,15 @@ impl Stage {
         agent
     }
 
-    /// Returns when the command that runs has said so.
+    /// Returns when the command that runs has said so, and the daemon has heard that it does.
     async fn started(&self, client: &Client, agent: &AgentId) {
         let started = self.lab.work().join("started");
         let read = tokio::task::spawn_blocking(move || std::fs::read_to_string(started));
         tokio::select! {
-            said = read => assert_eq!(said.expect("no panic").expect("a pipe"), "on\n"),
+            said = read => {
+                assert_eq!(said.expect("no panic").expect("a pipe"), "on\n");
+                until(client, agent, |agent| agent.turn.is_some()).await;
+            }
             ended = client.wait_for_agent(WaitForAgent::one(agent)) => {
                 // The reader lets go when somebody writes.
                 let _ = std::fs::write(self.lab.work().join("started"), "");
@@ -215,16 +218,8 @@ pub(crate) async fn status(client: &Client, agent: &AgentId) -> Agent {
 /// Kills an agent's process, as the system does that runs out of memory, and returns when that is noticed.
 pub(crate) async fn kill_agent(client: &Client, agent: &AgentId) {
     let pid = status(client, agent).await.pid.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
-    let mut watch = client.watch(follow(agent, 0));
     rustix::process::kill_process(pid.expect("it has a process"), Signal::KILL).expect("it is killed");
-    while let Some(event) = watch.next().await {
-        if let Event::AgentChanged(agent) = event.expect("the watch goes on")
-            && agent.pid.is_none()
-        {
-            return;
-        }
-    }
-    panic!("the watch ended");
+    until(client, agent, |agent| agent.pid.is_none()).await;
 }
 
 /// Returns how many turns the timeline knows, all of them ended.

@@ -3,12 +3,25 @@
 use paseo_sdk::Client;
 use paseo_sdk::catalogue::{WatchAgents, WatchFrom};
 use paseo_sdk::item::Happening;
-use paseo_sdk::model::{AgentId, Event, Status};
+use paseo_sdk::model::{Agent, AgentId, Event, Status};
 
 use crate::lab::{Lab, calls, timeline};
 
 pub(crate) fn follow(agent: &AgentId, after: i64) -> WatchAgents {
     WatchAgents { agents: Some(vec![WatchFrom { agent_id: agent.into(), after }]) }
+}
+
+/// Returns when the agent is so.
+pub(crate) async fn until(client: &Client, agent: &AgentId, so: impl Fn(&Agent) -> bool) {
+    let mut watch = client.watch(follow(agent, 0));
+    while let Some(event) = watch.next().await {
+        if let Event::AgentChanged(agent) = event.expect("the watch goes on")
+            && so(&agent)
+        {
+            return;
+        }
+    }
+    panic!("the watch ended");
 }
 
 /// Returns when the agent has written `text`.
