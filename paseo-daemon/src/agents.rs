@@ -26,7 +26,7 @@ pub(crate) use self::list::belongs;
 pub(crate) use self::registry::{Owned, Registry, has_left, load};
 use crate::Core;
 use crate::config::Scope;
-use crate::owner::{Files, blocking};
+use crate::owner::blocking;
 
 impl Handle<SendAgentPrompt> for Core {
     async fn handle(&self, caller: Caller, request: SendAgentPrompt) -> Result<AgentOutcome, ApiError> {
@@ -112,8 +112,7 @@ impl Handle<DeleteAgent> for Core {
         // From here to the end there is no await: a client that goes away leaves no agent half deleted.
         self.agents.remove(&agent_id);
         owned.live.remove();
-        let files = Files::of(&self.home.agents(), agent_id.as_str());
-        let removed = blocking(|| fs::remove_file(&files.memory).and_then(|()| fs::remove_dir_all(&files.directory)));
+        let removed = blocking(|| registry::delete(&self.home.agents(), agent_id.as_str()));
         removed.map_err(|error| internal(format!("some files of agent {agent_id} are still there: {error}")))?;
         Ok(DeletedAgent { agent_id })
     }

@@ -32,7 +32,7 @@ impl Handle<GetDaemon> for Core {
                 .iter()
                 .map(|view| i64::try_from(view.agent.permissions.len()).unwrap_or(0))
                 .sum(),
-            warnings: self.warnings(),
+            warnings: self.warnings.all(),
         })
     }
 }

@@ -10,9 +10,10 @@ use std::time::Duration;
 use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::machine::agent::About;
 use paseo_sdk::model::{AgentId, Mode};
-use paseo_sdk::provider::{self, LaunchSpec, Program, Provider, Record, Surroundings, What};
+use paseo_sdk::provider::{self, LaunchSpec, Program, Provider, Surroundings};
 use tokio::sync::oneshot;
 
+use crate::fault::{Point, reached};
 use crate::owner::Files;
 use crate::probe;
 use crate::shim::link::{self, Heard, News, Words};
@@ -50,14 +51,6 @@ impl Running {
     pub(crate) fn sync_journal(&self) -> io::Result<()> {
         journal::newest_segment(&self.directory)?.sync_data()
     }
-}
-
-/// What is found of a run.
-pub(crate) struct Recovered {
-    /// What its journal holds.
-    pub(crate) records: Vec<Record>,
-    /// Its process, if it still runs.
-    pub(crate) running: Option<Running>,
 }
 
 /// Variables that are this daemon's own, or secret, or those of an agent in whose tools it was started: agents get their
@@ -287,7 +280,9 @@ impl Launcher {
             keep: self.keep.clone(),
             limits: crate::shim::Limits::default(),
         };
+        reached(Point::Launching);
         let ready = link::spawn(&helper, &launching).await?;
+        reached(Point::Launched);
         match attach(&socket, 0, run_dir).await {
             Ok(running) => Ok(running),
             Err(error) => {
@@ -308,44 +303,44 @@ impl Launcher {
         place::socket(&self.home, id.as_str(), run)
     }
 
-    /// Reads the journal of a run, and attaches to its shim. A journal whose shim is gone is given its end, and whatever
-    /// is left of the agent's processes is ended.
-    pub(crate) async fn recover(&self, id: &AgentId, run: i64, directory: &Path) -> io::Result<Recovered> {
+    /// Attaches to the shim of a run whose journal is read up to `after`. None when the journal says more by now: one whose
+    /// shim is gone is given its end, and whatever is left of the agent's processes is ended.
+    pub(crate) async fn find(
+        &self,
+        id: &AgentId,
+        run: i64,
+        directory: &Path,
+        after: i64,
+    ) -> io::Result<Option<Running>> {
         let socket = self.socket(id, run)?;
-        for _ in 0..ATTEMPTS {
-            let records = read_journal(directory).await?;
-            if ended(&records) {
-                return Ok(Recovered { records, running: None });
-            }
-            let last = records.last().map_or(0, |record| record.seq);
-            if let Ok(running) = attach(&socket, last, directory.to_owned()).await {
-                return Ok(Recovered { records, running: Some(running) });
-            }
-            if !journal::is_served(directory)? {
-                return self.bury(id, run, directory).await;
-            }
-            // It lives and does not answer: it is about to write the end.
-            tokio::time::sleep(PATIENCE).await;
+        if let Ok(running) = attach(&socket, after, directory.to_owned()).await {
+            return Ok(Some(running));
         }
-        Err(io::Error::new(io::ErrorKind::TimedOut, "its shim lives and does not answer"))
+        match journal::is_served(directory)? {
+            // It lives and does not answer: it is about to write the end.
+            true => tokio::time::sleep(PATIENCE).await,
+            false => self.bury(id, run, directory).await?,
+        }
+        Ok(None)
     }
 
     /// Ends what a shim that was killed has left behind, and its journal.
-    async fn bury(&self, id: &AgentId, run: i64, directory: &Path) -> io::Result<Recovered> {
+    async fn bury(&self, id: &AgentId, run: i64, directory: &Path) -> io::Result<()> {
         let marker = place::marker(&self.home, id.as_str(), run);
         let (keep, run_dir) = (self.keep.clone(), directory.to_owned());
         let bury = move || {
             let ended = tree::sweep_orphans(&marker, &keep);
             tracing::warn!(run_dir = %run_dir.display(), ?ended, "a shim was lost");
+            reached(Point::OrphansEnded);
             journal::finish_lost(&run_dir, "its process was lost: the shim that kept it is gone")
         };
         tokio::task::spawn_blocking(bury).await.map_err(io::Error::other)??;
-        Ok(Recovered { records: read_journal(directory).await?, running: None })
+        reached(Point::JournalEnded);
+        Ok(())
     }
 }
 
-/// How often a shim that lives and does not answer is tried, and how long between.
-const ATTEMPTS: usize = 100;
+/// How long until a shim that lives and does not answer is tried again.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// How long a shim that does not answer may take to end.
@@ -357,31 +352,6 @@ async fn attach(socket: &Path, after: i64, directory: PathBuf) -> io::Result<Run
         Some(News::Hello(hello)) => Ok(Running { words, heard, known: hello.last, directory }),
         _ => Err(io::ErrorKind::ConnectionReset.into()),
     }
-}
-
-async fn read_journal(directory: &Path) -> io::Result<Vec<Record>> {
-    let directory = directory.to_owned();
-    let read = move || {
-        let records = match journal::read_after(&directory, 0) {
-            Ok(records) => records,
-            // A run whose shim never came so far as to say anything.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error),
-        };
-        let mut read = Vec::new();
-        for record in records {
-            match record {
-                Ok(record) => read.push(record),
-                Err(error) => tracing::error!(directory = %directory.display(), %error, "a record is passed over"),
-            }
-        }
-        Ok(read)
-    };
-    tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
-}
-
-fn ended(records: &[Record]) -> bool {
-    records.last().is_some_and(|record| matches!(record.what, What::Exited(_)))
 }
 
 /// Returns the provider of an agent that was taken up.

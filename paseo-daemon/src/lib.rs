@@ -17,6 +17,8 @@
 
 pub mod bridge;
 pub mod config;
+#[doc(hidden)]
+pub mod fault;
 pub mod home;
 pub mod lock;
 pub mod log;
@@ -34,6 +36,7 @@ mod owner;
 mod permissions;
 mod probe;
 mod providers;
+mod warning;
 
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Write as _};
@@ -41,7 +44,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::{Command, ExitCode};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use paseo_sdk::Client;
 use paseo_sdk::client::{Connect, Stream};
@@ -55,6 +58,7 @@ use crate::home::Home;
 use crate::lock::Lock;
 use crate::server::{Doors, Server};
 use crate::token::Tokens;
+use crate::warning::Warnings;
 use crate::worktrees::Worktrees;
 
 /// Plays a hidden role when the arguments ask for one, and ends the process; returns otherwise.
@@ -93,7 +97,7 @@ pub(crate) struct Core {
     scope: Scope,
     started_at: Timestamp,
     listen: OnceLock<Vec<String>>,
-    warnings: Mutex<Vec<String>>,
+    warnings: Arc<Warnings>,
     closing: watch::Sender<Option<Closing>>,
 }
 
@@ -104,12 +108,6 @@ pub enum Closing {
     Stop,
     /// It starts again in place, with the program file that is there now.
     Restart,
-}
-
-impl Core {
-    pub(crate) fn warnings(&self) -> Vec<String> {
-        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
 }
 
 impl Daemon {
@@ -133,11 +131,12 @@ impl Daemon {
         });
         let watchers = Arc::new(live::Watchers::default());
         let registry = Arc::new(agents::Registry::default());
-        let mut warnings = config.warnings.clone();
+        let warnings = Arc::new(Warnings::default());
+        config.warnings.iter().cloned().for_each(|warning| warnings.add(warning));
         let cannot = |error: io::Error| {
             ApiError::new(Code::Unavailable, format!("{} cannot be read: {error}", home.agents().display()))
         };
-        warnings.extend(agents::load(&registry, &home.agents(), &launcher, &watchers).map_err(cannot)?);
+        agents::load(&registry, &home.agents(), &launcher, &watchers, &warnings).map_err(cannot)?;
         let core = Arc::new(Core {
             worktrees: Worktrees::new(home.path().to_owned()),
             home,
@@ -147,7 +146,7 @@ impl Daemon {
             scope: config.scope,
             started_at: owner::now(),
             listen: OnceLock::new(),
-            warnings: Mutex::new(warnings),
+            warnings,
             closing: watch::Sender::new(None),
         });
         core.agents.ready().await;
@@ -156,7 +155,7 @@ impl Daemon {
             .await
             .map_err(|error| ApiError::new(Code::Unavailable, format!("cannot listen: {error}")))?;
         let _ = core.listen.set(server.listen.clone());
-        core.warnings.lock().unwrap_or_else(PoisonError::into_inner).extend(server.warnings.iter().cloned());
+        server.warnings.iter().cloned().for_each(|warning| core.warnings.add(warning));
         if let Err(error) = lock.announce(&server.listen) {
             tracing::warn!(%error, "the pid file cannot be written");
         }
@@ -272,6 +271,7 @@ fn restart(lock: &Lock) -> ExitCode {
         let mut arguments = std::env::args_os();
         // By its name rather than through /proc: an upgrade has put another file there.
         let program = launch::own_program(arguments.next())?;
+        fault::reached(fault::Point::Restarting);
         Ok(Command::new(program).args(arguments).stdin(lock.as_stdin()?).exec())
     };
     let error = become_it().unwrap_or_else(|error| error);

@@ -1,6 +1,7 @@
 //! One task owns one agent: it tells the machine what happened, and does what the machine asks for.
 
 mod inbox;
+mod recover;
 
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -21,10 +22,13 @@ use tokio::sync::oneshot;
 
 use self::inbox::persist;
 pub(crate) use self::inbox::{Inbox, Order};
+use self::recover::Carried;
+use crate::fault::{Point, reached};
 use crate::launch::{self, Launcher, Running};
 use crate::live::Live;
 use crate::shim::link::News;
 use crate::store::{self, Log};
+use crate::warning::Warnings;
 
 /// Returns what time it is. Nothing else in the daemon asks; a shim, which is another process, has a clock of its own.
 pub(crate) fn now() -> Timestamp {
@@ -77,6 +81,7 @@ pub(crate) struct Owner {
     pub(crate) live: Arc<Live>,
     pub(crate) launcher: Arc<Launcher>,
     pub(crate) inbox: Inbox,
+    pub(crate) warnings: Arc<Warnings>,
     pub(crate) process: Option<Process>,
     /// A process that is being started.
     pub(crate) launching: Option<(i64, oneshot::Receiver<Result<Running, String>>)>,
@@ -149,6 +154,7 @@ impl Owner {
             Ok(()) => {
                 let mut waiting = Some(done);
                 self.carry_out(&mut waiting).await;
+                reached(Point::Obeyed);
                 if let Some(done) = waiting {
                     let _ = done.send(Ok(()));
                 }
@@ -157,65 +163,6 @@ impl Owner {
                 let _ = done.send(Err(explain(&refusal)));
             }
         }
-    }
-
-    async fn restore(&mut self) {
-        let first = self.machine.first_unread_run();
-        let runs = match self.launcher.runs(&self.files.runs()) {
-            Ok(runs) => runs,
-            Err(error) => {
-                tracing::warn!(agent = %self.live.id, %error, "the runs of an agent cannot be listed");
-                Vec::new()
-            }
-        };
-        for run in runs.into_iter().filter(|run| *run >= first) {
-            self.restore_run(run).await;
-        }
-        self.tell(Input::Restored).await;
-        self.publish();
-        self.attach_if_known().await;
-    }
-
-    /// Reads the journal of one run, and attaches to its process if it still runs.
-    async fn restore_run(&mut self, run: i64) {
-        let directory = self.files.runs().join(run.to_string());
-        let recovered = loop {
-            match self.launcher.recover(&self.live.id, run, &directory).await {
-                Ok(recovered) => break recovered,
-                // Its process may work on what it was told: starting another one beside it would do that twice.
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                    tracing::warn!(agent = %self.live.id, run, %error, "a shim cannot be found again; trying on");
-                }
-                Err(error) => {
-                    tracing::error!(agent = %self.live.id, run, %error, "a journal cannot be read");
-                    return;
-                }
-            }
-        };
-        self.begin(run, None);
-        let carried = recovered.records.iter().rposition(|record| matches!(record.what, What::Carried(_)));
-        let after = carried.map_or(0, |index| self.take_up(&recovered.records[index]));
-        for record in recovered.records {
-            if record.seq > after && !matches!(record.what, What::Carried(_)) {
-                self.read(&record).await;
-            }
-        }
-        if let Some(process) = &mut self.process {
-            process.known = recovered.running.as_ref().map_or(0, |running| running.known);
-            process.running = recovered.running;
-        }
-    }
-
-    /// Starts the session from the summary that a segment begins with; returns the record up to which it reaches.
-    fn take_up(&mut self, record: &Record) -> i64 {
-        let What::Carried(text) = &record.what else { return 0 };
-        let Ok(carried) = serde_json::from_str::<Carried>(text) else { return 0 };
-        if let Some(process) = &mut self.process {
-            let summary = Record { seq: record.seq, at: record.at, what: What::Carried(carried.summary) };
-            process.session.read(&summary);
-            process.last = carried.after;
-        }
-        carried.after
     }
 
     fn begin(&mut self, run: i64, running: Option<Running>) {
@@ -250,34 +197,6 @@ impl Owner {
             }
             Some(News::Hello(_)) => {}
             None => self.lost().await,
-        }
-    }
-
-    /// The link is gone. When the shim has left, the journal ends in `Exited`, or is given that end.
-    async fn lost(&mut self) {
-        let Some(process) = &mut self.process else { return };
-        process.running = None;
-        process.relink = None;
-        let (run, last) = (process.run, process.last);
-        let directory = self.files.runs().join(run.to_string());
-        match self.launcher.recover(&self.live.id, run, &directory).await {
-            Ok(recovered) => {
-                for record in recovered.records.into_iter().filter(|record| record.seq > last) {
-                    self.read(&record).await;
-                }
-                if let (Some(running), Some(process)) = (recovered.running, &mut self.process) {
-                    process.known = running.known;
-                    process.attached = false;
-                    process.running = Some(running);
-                    self.attach_if_known().await;
-                }
-            }
-            Err(error) => {
-                tracing::warn!(agent = %self.live.id, run, %error, "a shim cannot be found again; trying later");
-                if let Some(process) = &mut self.process {
-                    process.relink = Some(now().plus(RELINK));
-                }
-            }
         }
     }
 
@@ -326,10 +245,12 @@ impl Owner {
         if exited && let Some(process) = self.process.take() {
             process.let_leave();
         }
+        reached(Point::RecordRead);
         // A record is told with its own time, so that a replay comes to the same.
         if self.machine.handle(record.time(), Input::Heard(heard)).is_ok() {
             self.carry_out(&mut None).await;
         }
+        reached(Point::RecordHeard);
     }
 
     /// Once everything that was there at the attach is read, the process can be told things.
@@ -340,6 +261,7 @@ impl Owner {
             return;
         };
         process.attached = true;
+        reached(Point::Linked);
         for (id, line) in std::mem::take(&mut process.due) {
             linked(running.words.write(id, line).await);
         }
@@ -367,10 +289,12 @@ impl Owner {
                         if !appended {
                             outbox.append(line.as_bytes())?;
                             appended = true;
+                            reached(Point::OutboxAppended);
                         }
                         outbox.sync()
                     };
                     persist(&self.live, &mut self.inbox, "the outbox", keep, waiting).await;
+                    reached(Point::OutboxSynced);
                 }
                 Output::Happened { at, turn_id, origin, what } => {
                     self.write(at, timeline::Input::Append { at, turn_id, origin, what }, waiting).await;
@@ -398,14 +322,17 @@ impl Owner {
                     // What the memory has behind it is not read again, so that the timeline must have it before.
                     let timeline = &self.timeline;
                     persist(&self.live, &mut self.inbox, "the timeline", || timeline.sync(), waiting).await;
+                    reached(Point::TimelineSynced);
                     let path = &self.files.memory;
                     persist(&self.live, &mut self.inbox, "the agent", || store::replace(path, &memory), waiting).await;
+                    reached(Point::MemorySaved);
                 }
                 Output::Rewrite(lines) => {
                     let lines: Vec<_> =
                         lines.iter().map(|line: &outbox::Line| json!(line).to_string().into_bytes()).collect();
                     let outbox = &mut self.outbox;
                     persist(&self.live, &mut self.inbox, "the outbox", || outbox.rewrite(&lines), waiting).await;
+                    reached(Point::OutboxRewritten);
                     self.carry_over().await;
                 }
                 Output::Changed => changed = true,
@@ -427,8 +354,12 @@ impl Owner {
     async fn say(&mut self, id: TellId, tell: Tell) {
         let Some(process) = &self.process else { return };
         let phrased = process.session.phrase(&id, &tell);
+        reached(Point::Telling);
         match (phrased, &process.running) {
-            (Ok(line), Some(running)) => linked(running.words.write(id, line).await),
+            (Ok(line), Some(running)) => {
+                linked(running.words.write(id, line).await);
+                reached(Point::Told);
+            }
             (Ok(_), None) => {}
             (Err(unsupported), _) => {
                 let input = Input::Unsayable { id, reason: unsupported.to_string() };
@@ -456,6 +387,7 @@ impl Owner {
                 let timeline = &mut self.timeline;
                 persist(&self.live, &mut self.inbox, "the timeline", || timeline.append(line.as_bytes()), waiting)
                     .await;
+                reached(Point::EntryWritten);
                 self.live.entry(entry.seq, &line);
             }
         }
@@ -468,16 +400,9 @@ impl Owner {
         if running.journal_bytes() > CARRY_BEYOND {
             let carried = Carried { after: process.last, summary: process.session.summary() };
             linked(running.words.carry(json!(carried).to_string()).await);
+            reached(Point::Carried);
         }
     }
-}
-
-/// What a new segment of a journal begins with.
-#[derive(serde::Serialize, serde::Deserialize)]
-struct Carried {
-    /// The record up to which the summary reaches; later ones are in the segment before.
-    after: i64,
-    summary: String,
 }
 
 /// A word that a lost link did not take is said again, by its id, when the link is mended; else its process is gone.
@@ -512,9 +437,6 @@ async fn sleep_until(deadline: Option<Timestamp>) {
         None => pending().await,
     }
 }
-
-/// How long until a shim that lives and did not answer is looked for again, in milliseconds.
-const RELINK: i64 = 5_000;
 
 /// Lets other tasks go on elsewhere while the disk works, where there is an elsewhere.
 pub(crate) fn blocking<T>(work: impl FnOnce() -> T) -> T {

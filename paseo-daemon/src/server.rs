@@ -178,7 +178,6 @@ impl Server {
     }
 
     fn warn(&mut self, warning: String) {
-        tracing::warn!("{warning}");
         self.warnings.push(warning);
     }
 

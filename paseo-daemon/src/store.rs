@@ -2,12 +2,14 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use paseo_sdk::model::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use crate::fault::{Point, reached};
 
 /// Replaces a file by `value` as JSON: after a crash it is the old one or the new one, never half of one.
 ///
@@ -29,11 +31,15 @@ pub fn replace_bytes(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let parent = path.parent().ok_or_else(|| io::Error::other("a file has a directory"))?;
     let temporary = path.with_extension("new");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&temporary, path));
+    let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| {
+        reached(Point::FileWritten);
+        fs::rename(&temporary, path)
+    });
     if written.is_err() {
         let _ = fs::remove_file(&temporary);
     }
     written?;
+    reached(Point::FileRenamed);
     File::open(parent)?.sync_all()
 }
 
@@ -56,11 +62,33 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
 ///
 /// When it cannot be renamed.
 pub fn set_aside(path: &Path, now: Timestamp) -> io::Result<PathBuf> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".damaged-{}", now.0));
-    let aside = PathBuf::from(name);
+    let aside = damaged(path, now);
     fs::rename(path, &aside)?;
     Ok(aside)
+}
+
+/// Refuses a file that belongs to somebody else: what stands in it is not what this user's daemon wrote.
+///
+/// # Errors
+///
+/// `InvalidData` when it does, or when the file cannot be looked at.
+pub fn check_owner(path: &Path) -> io::Result<()> {
+    let owner = match fs::symlink_metadata(path) {
+        Ok(found) => found.uid(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    match owner == rustix::process::geteuid().as_raw() {
+        true => Ok(()),
+        false => Err(io::Error::new(io::ErrorKind::InvalidData, format!("it belongs to user {owner}"))),
+    }
+}
+
+/// Where a file or a part of it goes that cannot be understood.
+fn damaged(path: &Path, now: Timestamp) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".damaged-{}", now.0));
+    name.into()
 }
 
 /// A log: lines of JSON, appended and never changed.
@@ -72,26 +100,38 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens a log, and makes it when it is not there. A last line without an end, which a loss of power may leave, is
-    /// copied to `<name>.damaged-<time>` and cut off.
+    /// Opens a log, and makes it when it is not there. What follows the last line that `is_whole` accepts, such as the
+    /// line without an end or the zeros that a loss of power may leave, is moved to `<name>.damaged-<time>`, which is
+    /// returned too.
     ///
     /// # Errors
     ///
     /// When the file cannot be opened or mended.
-    pub fn open(path: &Path, now: Timestamp) -> io::Result<Log> {
+    pub fn open(path: &Path, now: Timestamp, is_whole: impl Fn(&str) -> bool) -> io::Result<(Log, Option<PathBuf>)> {
         let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
         let length = file.metadata()?.len();
-        let end = line_start(&file, length)?;
-        if end < length {
-            let mut torn = vec![0; usize::try_from(length - end).unwrap_or(usize::MAX)];
-            file.read_exact_at(&mut torn, end)?;
-            let mut name = path.as_os_str().to_owned();
-            name.push(format!(".damaged-{}", now.0));
-            replace_bytes(Path::new(&name), &torn)?;
-            file.set_len(end)?;
-            tracing::warn!(path = %path.display(), bytes = torn.len(), "a line without an end was set aside");
+        let mut end = length;
+        while end > 0 {
+            let start = line_start(&file, end - 1)?;
+            if file_ends_line(&file, end)? && is_whole(&text(&file, start, end)?) {
+                break;
+            }
+            end = start;
         }
-        Ok(Log { path: path.to_owned(), file, end })
+        let mut aside = None;
+        if end < length {
+            let path = damaged(path, now);
+            // A daemon that died before it could cut off what it had copied copies it again.
+            let mut copy = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+            let mut reader = &file;
+            reader.seek(SeekFrom::Start(end))?;
+            io::copy(&mut reader.take(length - end), &mut copy)?;
+            copy.sync_all()?;
+            reached(Point::DamageCopied);
+            file.set_len(end)?;
+            aside = Some(path);
+        }
+        Ok((Log { path: path.to_owned(), file, end }, aside))
     }
 
     /// Appends one line.
@@ -118,6 +158,18 @@ impl Log {
     /// When the disk says so.
     pub fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
+    }
+
+    /// Copies the whole log to `<name>.damaged-<time>`, which is returned.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be written.
+    pub fn copy_aside(&self, now: Timestamp) -> io::Result<PathBuf> {
+        let aside = damaged(&self.path, now);
+        fs::copy(&self.path, &aside)?;
+        File::open(&aside)?.sync_all()?;
+        Ok(aside)
     }
 
     /// Replaces the whole log by `lines`.
@@ -170,7 +222,8 @@ pub struct Page {
 /// How large a page may be before it ends.
 const PAGE_BYTES: usize = 1024 * 1024;
 
-/// A log whose lines carry a `seq` that grows, read by number without an index: the place is found by bisection.
+/// A log whose lines carry a `seq` that grows, read by number without an index: the place is found by bisection. Lines
+/// without one are damage, and passed over.
 pub struct Numbered {
     file: File,
     /// The end of the last whole line.
@@ -207,7 +260,7 @@ impl Numbered {
         let mut bytes = 0;
         for line in BufReader::new(file.take(self.end - start)).split(b'\n') {
             let line = String::from_utf8_lossy(&line?).into_owned();
-            if !keep(&line) {
+            if number(line.as_bytes()).is_none() || !keep(&line) {
                 continue;
             }
             if page.lines.len() >= limit || bytes > PAGE_BYTES {
@@ -234,9 +287,9 @@ impl Numbered {
         let mut bytes = 0;
         while end > 0 {
             let start = line_start(&self.file, end - 1)?;
-            let line = self.text(start, end)?;
+            let line = text(&self.file, start, end)?;
             end = start;
-            if !keep(&line) {
+            if number(line.as_bytes()).is_none() || !keep(&line) {
                 continue;
             }
             if page.lines.len() >= limit || bytes > PAGE_BYTES {
@@ -255,13 +308,24 @@ impl Numbered {
         let (mut low, mut high) = (0, self.end);
         while low < high {
             let middle = line_start(&self.file, low + (high - low) / 2)?;
-            let next = self.next_line(middle)?;
-            match self.number(middle, next)? {
-                Some(found) if found > number => high = middle,
-                _ => low = next,
+            match self.numbered(middle, high)? {
+                Some((found, end)) if found <= number => low = end,
+                _ => high = middle,
             }
         }
         Ok(low)
+    }
+
+    /// Returns the number of the first line from `start` on that has one, and where it ends. Damage has none.
+    fn numbered(&self, mut start: u64, end: u64) -> io::Result<Option<(i64, u64)>> {
+        while start < end {
+            let next = self.next_line(start)?;
+            if let Some(number) = self.number(start, next)? {
+                return Ok(Some((number, next)));
+            }
+            start = next;
+        }
+        Ok(None)
     }
 
     fn next_line(&self, start: u64) -> io::Result<u64> {
@@ -280,25 +344,35 @@ impl Numbered {
         Ok(self.end)
     }
 
-    /// Reads the number at the beginning of a line: our entries are written with `seq` first.
+    /// Reads the number at the beginning of a line.
     fn number(&self, start: u64, end: u64) -> io::Result<Option<i64>> {
-        const PREFIX: &[u8] = br#"{"seq":"#;
         let mut head = [0; 40];
         let wanted = head.len().min(usize::try_from(end - start).unwrap_or(usize::MAX));
         self.file.read_exact_at(&mut head[..wanted], start)?;
-        let digits = head[..wanted].strip_prefix(PREFIX).unwrap_or_default();
-        let length = digits.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(digits.len());
-        Ok(std::str::from_utf8(&digits[..length]).ok().and_then(|digits| digits.parse().ok()))
+        Ok(number(&head[..wanted]))
     }
+}
 
-    fn text(&self, start: u64, end: u64) -> io::Result<String> {
-        let mut bytes = vec![0; usize::try_from(end - start).unwrap_or(usize::MAX)];
-        self.file.read_exact_at(&mut bytes, start)?;
-        if bytes.last() == Some(&b'\n') {
-            bytes.pop();
-        }
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+/// Reads the number that a line begins with: our entries are written with `seq` first.
+fn number(line: &[u8]) -> Option<i64> {
+    let digits = line.strip_prefix(br#"{"seq":"#)?;
+    let length = digits.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(digits.len());
+    std::str::from_utf8(&digits[..length]).ok()?.parse().ok()
+}
+
+fn text(file: &File, start: u64, end: u64) -> io::Result<String> {
+    let mut bytes = vec![0; usize::try_from(end - start).unwrap_or(usize::MAX)];
+    file.read_exact_at(&mut bytes, start)?;
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
     }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn file_ends_line(file: &File, at: u64) -> io::Result<bool> {
+    let mut last = [0];
+    file.read_exact_at(&mut last, at - 1)?;
+    Ok(last == *b"\n")
 }
 
 /// Returns where the line begins that the byte at `at` belongs to: after the last line end before `at`.

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::registry::{Owned, take_up};
 use super::{check_mode, check_model, check_prompt, check_title, fresh_id, internal, shown};
+use crate::fault::{Point, reached};
 use crate::owner::{Files, blocking, now};
 use crate::store;
 use crate::{Core, providers};
@@ -197,9 +198,11 @@ impl Core {
             if !request.mcp_servers.is_empty() {
                 store::replace(&files.mcp_config(), &serde_json::json!({ "mcpServers": request.mcp_servers }))?;
             }
+            reached(Point::AgentFurnished);
             // From here on the agent exists.
             store::replace(&files.memory, &Memory { about, progress: Progress::default() })?;
-            take_up(&directory, id.as_str(), &self.launcher, &self.watchers)
+            reached(Point::AgentMade);
+            take_up(&directory, id.as_str(), &self.launcher, &self.watchers, &self.warnings)
         };
         match write() {
             Ok((id, owned)) => {

@@ -8,19 +8,25 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use paseo_sdk::error::{ApiError, Code};
-use paseo_sdk::item::Entry;
+use paseo_sdk::item::Origin;
 use paseo_sdk::machine::agent::{Agent as Machine, Input, Memory, View};
+use paseo_sdk::machine::outbox;
 use paseo_sdk::machine::timeline::Timeline;
 use paseo_sdk::model::{Agent, AgentId, AgentRef};
 use paseo_sdk::provider;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::shown;
+use crate::fault::{Point, reached};
 use crate::launch::Launcher;
 use crate::live::{Live, Watchers};
 use crate::owner::{Files, Inbox, Order, Owner, now};
+use crate::shim::journal;
 use crate::store::{self, Log, Numbered};
+use crate::warning::Warnings;
 
 /// An agent and its owner.
 pub(crate) struct Owned {
@@ -193,15 +199,19 @@ pub(crate) fn load(
     directory: &Path,
     launcher: &Arc<Launcher>,
     watchers: &Arc<Watchers>,
-) -> io::Result<Vec<String>> {
-    let mut warnings = Vec::new();
+    warnings: &Arc<Warnings>,
+) -> io::Result<()> {
     for file in fs::read_dir(directory)? {
         let path = file?.path();
-        let Some(id) = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".json"))
-        else {
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        if let Some(id) = name.strip_suffix(DELETED) {
+            if let Err(error) = delete(directory, id) {
+                warnings.add(format!("agent {id}: what is left of it cannot be deleted: {error}"));
+            }
             continue;
-        };
-        match take_up(directory, id, launcher, watchers) {
+        }
+        let Some(id) = name.strip_suffix(".json") else { continue };
+        match take_up(directory, id, launcher, watchers, warnings) {
             Ok((id, owned)) => {
                 registry.insert(id, owned);
             }
@@ -209,12 +219,22 @@ pub(crate) fn load(
                 let damaged = matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof);
                 let aside = damaged.then(|| store::set_aside(&path, now()).ok()).flatten();
                 let place = aside.unwrap_or(path.clone()).display().to_string();
-                tracing::error!(%error, place, "an agent cannot be taken up");
-                warnings.push(format!("agent {id} cannot be read ({error}); its file is {place}"));
+                let left = still_running(&Files::of(directory, id).runs());
+                warnings.add(format!("agent {id} cannot be read ({error}); its file is {place}{left}"));
             }
         }
     }
-    Ok(warnings)
+    Ok(())
+}
+
+/// Says which process of an agent goes on while nobody minds it.
+fn still_running(runs: &Path) -> String {
+    let Ok(entries) = fs::read_dir(runs) else { return String::new() };
+    let served = entries.flatten().map(|entry| entry.path()).find(|run| journal::is_served(run).unwrap_or(false));
+    match served.and_then(|run| journal::processes(&run).ok().flatten()) {
+        Some(ready) => format!("; it still runs, as process {}, and ends with process {}", ready.pid, ready.shim_pid),
+        None => String::new(),
+    }
 }
 
 pub(super) fn take_up(
@@ -222,8 +242,10 @@ pub(super) fn take_up(
     id: &str,
     launcher: &Arc<Launcher>,
     watchers: &Arc<Watchers>,
+    warnings: &Arc<Warnings>,
 ) -> io::Result<(AgentId, Owned)> {
     let files = Files::of(directory, id);
+    store::check_owner(&files.memory)?;
     let memory: Memory = store::read(&files.memory)?.ok_or_else(|| io::Error::other("it is gone"))?;
     if memory.about.agent_id.as_str() != id {
         let message = format!("it says that it is agent {}", memory.about.agent_id);
@@ -232,13 +254,8 @@ pub(super) fn take_up(
     let provider = provider::find(memory.about.provider_name())
         .ok_or_else(|| io::Error::other(format!("no provider {}", memory.about.provider_name())))?;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&files.directory)?;
-    let time = now();
-    let outbox = Log::open(&files.outbox(), time)?;
-    let (lines, unread) = store::read_lines(&files.outbox())?;
-    if unread > 0 {
-        tracing::error!(agent = id, unread, "lines of an outbox cannot be read and are passed over");
-    }
-    let timeline_log = Log::open(&files.timeline(), time)?;
+    let (outbox, lines) = open_outbox(&files.outbox(), id, warnings)?;
+    let timeline_log = open_log::<Place>(&files.timeline(), id, warnings)?;
     let (last_seq, written) = end_of_timeline(&files.timeline())?;
     let timeline = Timeline::new(last_seq, written);
     let machine = Machine::restore(provider.traits(), memory, lines);
@@ -254,6 +271,7 @@ pub(super) fn take_up(
         live: live.clone(),
         launcher: launcher.clone(),
         inbox: Inbox::new(inbox),
+        warnings: warnings.clone(),
         process: None,
         launching: None,
     };
@@ -261,14 +279,61 @@ pub(super) fn take_up(
     Ok((agent_id, Owned { live, orders, task }))
 }
 
+/// Opens a log whose lines are `T`. Damage at its end is set aside and reported.
+fn open_log<T: DeserializeOwned>(path: &Path, id: &str, warnings: &Warnings) -> io::Result<Log> {
+    let (log, damage) = Log::open(path, now(), |line| serde_json::from_str::<T>(line).is_ok())?;
+    if let Some(aside) = damage {
+        warnings.add(format!("agent {id}: the end of {} was damaged; it is in {}", path.display(), aside.display()));
+    }
+    Ok(log)
+}
+
+/// Opens an outbox and reads it. Damage is set aside and reported, wherever it is.
+fn open_outbox(path: &Path, id: &str, warnings: &Warnings) -> io::Result<(Log, Vec<outbox::Line>)> {
+    let mut log = open_log::<outbox::Line>(path, id, warnings)?;
+    let (lines, unread) = store::read_lines(path)?;
+    if unread > 0 {
+        let aside = log.copy_aside(now())?;
+        log.rewrite(&lines.iter().map(serde_json::to_vec).collect::<Result<Vec<_>, _>>()?)?;
+        let place = aside.display();
+        warnings.add(format!("agent {id}: {unread} lines of {} were damaged; they are in {place}", path.display()));
+    }
+    Ok((log, lines))
+}
+
+/// What must be known of an entry to go on after it. The rest may be of a newer version.
+#[derive(Deserialize)]
+struct Place {
+    seq: i64,
+    origin: Option<Origin>,
+}
+
 /// Returns the number of the last entry, and the newest origin that an entry has.
-fn end_of_timeline(path: &Path) -> io::Result<(i64, Option<paseo_sdk::item::Origin>)> {
+fn end_of_timeline(path: &Path) -> io::Result<(i64, Option<Origin>)> {
     let Some(log) = Numbered::open(path)? else { return Ok((0, None)) };
-    let parse = |line: &String| serde_json::from_str::<Entry>(line).ok();
+    let parse = |line: &String| serde_json::from_str::<Place>(line).ok();
     let last = log.before(i64::MAX, 1, |_| true)?.lines.iter().find_map(parse);
     let with_origin = log.before(i64::MAX, 1, |line| line.contains(r#""origin":{"#))?.lines.iter().find_map(parse);
-    Ok((last.map_or(0, |entry| entry.seq), with_origin.and_then(|entry| entry.origin)))
+    Ok((last.map_or(0, |place| place.seq), with_origin.and_then(|place| place.origin)))
 }
+
+/// Removes the files of an agent. From the first step on it does not exist any more; what a death on the way leaves is
+/// removed at the next start.
+pub(super) fn delete(directory: &Path, id: &str) -> io::Result<()> {
+    let files = Files::of(directory, id);
+    let marked = directory.join(format!("{id}{DELETED}"));
+    let gone = |done: io::Result<()>| match done {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    };
+    gone(fs::rename(&files.memory, &marked))?;
+    reached(Point::Deleting);
+    gone(fs::remove_dir_all(&files.directory))?;
+    gone(fs::remove_file(&marked))
+}
+
+/// What the name of an agent's file ends in while the agent is being deleted.
+const DELETED: &str = ".deleted";
 
 /// How many orders may wait for the owner of one agent; whoever gives one more waits.
 const ORDERS: usize = 32;

@@ -34,7 +34,7 @@ pub fn read(run_dir: &Path) -> io::Result<Records> {
 /// # Errors
 ///
 /// When there is no journal, or it cannot be read.
-pub fn read_after(run_dir: &Path, after: i64) -> io::Result<impl Iterator<Item = io::Result<Record>> + use<>> {
+pub fn read_after(run_dir: &Path, after: i64) -> io::Result<Records> {
     let segments = segments(run_dir)?;
     let mut start = *segments.first().ok_or_else(|| no_journal(run_dir))?;
     for number in &segments {
@@ -43,8 +43,7 @@ pub fn read_after(run_dir: &Path, after: i64) -> io::Result<impl Iterator<Item =
             start = *number;
         }
     }
-    let records = Records::open(run_dir, start, segments)?;
-    Ok(records.filter(move |record| !matches!(record, Ok(record) if record.seq <= after)))
+    Ok(Records { after, ..Records::open(run_dir, start, segments)? })
 }
 
 /// Opens the newest segment of a run's journal, to look at it and to bring it to the disk.
@@ -133,6 +132,8 @@ pub struct Records {
     number: u32,
     /// The segments of the journal, those already read included.
     segments: Vec<u32>,
+    /// Records up to this one are passed over.
+    after: i64,
     /// Bytes of whole lines read from this segment.
     read: u64,
     line: Vec<u8>,
@@ -141,7 +142,28 @@ pub struct Records {
 impl Records {
     fn open(run_dir: &Path, number: u32, segments: Vec<u32>) -> io::Result<Records> {
         let file = BufReader::new(File::open(run_dir.join(file_name(number)))?);
-        Ok(Records { run_dir: run_dir.to_owned(), file, number, segments, read: 0, line: Vec::new() })
+        Ok(Records { run_dir: run_dir.to_owned(), file, number, segments, after: 0, read: 0, line: Vec::new() })
+    }
+
+    /// Reads records of about so many bytes together, none at the end. A line that is no record is a sentence that says
+    /// where it is.
+    ///
+    /// # Errors
+    ///
+    /// When the files cannot be read.
+    pub fn piece(&mut self, bytes: u64) -> io::Result<Vec<Result<Record, String>>> {
+        let (mut piece, mut left) = (Vec::new(), bytes);
+        while left > 0
+            && let Some(record) = self.next()
+        {
+            piece.push(match record {
+                Ok(record) => Ok(record),
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(error.to_string()),
+                Err(error) => return Err(error),
+            });
+            left = left.saturating_sub(self.line.len() as u64);
+        }
+        Ok(piece)
     }
 }
 
@@ -156,15 +178,20 @@ impl Iterator for Records {
             }
             if self.line.last() == Some(&b'\n') {
                 self.read += self.line.len() as u64;
-                let place = || format!("{}, byte {}", file_name(self.number), self.read - self.line.len() as u64);
-                return Some(serde_json::from_slice(&self.line).map_err(|error| {
-                    io::Error::new(io::ErrorKind::InvalidData, format!("{}: not a record: {error}", place()))
-                }));
+                match serde_json::from_slice::<Record>(&self.line) {
+                    Ok(record) if record.seq <= self.after => continue,
+                    Ok(record) => return Some(Ok(record)),
+                    Err(error) => {
+                        let start = self.read - self.line.len() as u64;
+                        let text = format!("{}, byte {start}: not a record: {error}", file_name(self.number));
+                        return Some(Err(io::Error::new(io::ErrorKind::InvalidData, text)));
+                    }
+                }
             }
             let next = *self.segments.iter().find(|number| **number > self.number)?;
             let segments = std::mem::take(&mut self.segments);
             match Records::open(&self.run_dir, next, segments) {
-                Ok(records) => *self = records,
+                Ok(records) => *self = Records { after: self.after, ..records },
                 Err(error) => return Some(Err(error)),
             }
         }

@@ -1,0 +1,147 @@
+//! What an earlier life has left of an agent: its journals are read, and the process that still runs is found.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use paseo_sdk::machine::agent::Input;
+use paseo_sdk::provider::{Record, What};
+use serde::{Deserialize, Serialize};
+
+use super::{Owner, blocking, now};
+use crate::fault::{Point, reached};
+use crate::shim::journal;
+
+impl Owner {
+    /// Reads what happened in earlier lives, and attaches to the process that still runs.
+    pub(super) async fn restore(&mut self) {
+        let first = self.machine.first_unread_run();
+        let runs = self.launcher.runs(&self.files.runs()).unwrap_or_else(|error| {
+            self.warnings.add(format!("agent {}: its runs cannot be listed: {error}", self.live.id));
+            Vec::new()
+        });
+        for run in runs.into_iter().filter(|run| *run >= first) {
+            self.restore_run(run).await;
+        }
+        self.tell(Input::Restored).await;
+        reached(Point::Restored);
+        self.publish();
+        self.attach_if_known().await;
+    }
+
+    /// Reads the journal of one run, and attaches to its process if it still runs.
+    async fn restore_run(&mut self, run: i64) {
+        self.begin(run, None);
+        self.start_from_summary(&self.run_directory(run));
+        loop {
+            match self.catch_up().await {
+                Ok(()) => return,
+                // Its process may work on what it was told: starting another one beside it would do that twice.
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    tracing::warn!(agent = %self.live.id, run, %error, "a shim cannot be found again; trying on");
+                }
+                Err(error) => {
+                    self.warnings
+                        .add(format!("agent {}, run {run}: its journal cannot be read: {error}", self.live.id));
+                    self.process = None;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The link is gone. When the shim has left, the journal ends in `Exited`, or is given that end.
+    pub(super) async fn lost(&mut self) {
+        let Some(process) = &mut self.process else { return };
+        process.running = None;
+        process.relink = None;
+        let run = process.run;
+        match self.catch_up().await {
+            Ok(()) => self.attach_if_known().await,
+            Err(error) => {
+                tracing::warn!(agent = %self.live.id, run, %error, "a shim cannot be found again; trying later");
+                if let Some(process) = &mut self.process {
+                    process.relink = Some(now().plus(RELINK));
+                }
+            }
+        }
+    }
+
+    /// Lets the session of a run whose journal was carried over start from the summary that its newest segment begins
+    /// with.
+    fn start_from_summary(&mut self, directory: &Path) {
+        let first = blocking(|| journal::read(directory).ok()?.next()?.ok());
+        let Some(Record { seq, at, what: What::Carried(text) }) = first else { return };
+        let Ok(carried) = serde_json::from_str::<Carried>(&text) else { return };
+        if let Some(process) = &mut self.process {
+            process.session.read(&Record { seq, at, what: What::Carried(carried.summary) });
+            process.last = carried.after;
+        }
+    }
+
+    /// Reads the journal of the process to its end, and attaches to its shim if that lives.
+    async fn catch_up(&mut self) -> io::Result<()> {
+        for _ in 0..ATTEMPTS {
+            let Some(process) = &self.process else { return Ok(()) };
+            let run = process.run;
+            let directory = self.run_directory(run);
+            self.read_journal(&directory).await?;
+            reached(Point::JournalRead);
+            // Where its end was read, there is none any more.
+            let Some(process) = &mut self.process else { return Ok(()) };
+            if let Some(running) = self.launcher.find(&self.live.id, run, &directory, process.last).await? {
+                process.known = running.known;
+                process.attached = false;
+                process.running = Some(running);
+                return Ok(());
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::TimedOut, "its shim lives and does not answer"))
+    }
+
+    /// Reads what the journal says after the last record that is known, a piece at a time, however long it is.
+    async fn read_journal(&mut self, directory: &Path) -> io::Result<()> {
+        let Some(process) = &self.process else { return Ok(()) };
+        let (run, last) = (process.run, process.last);
+        let mut records = match blocking(|| journal::read_after(directory, last)) {
+            Ok(records) => records,
+            // Its shim never came so far as to say anything.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        loop {
+            let piece = blocking(|| records.piece(PIECE))?;
+            if piece.is_empty() {
+                return Ok(());
+            }
+            for record in piece {
+                match record {
+                    // A carried summary says what the records before it have said already.
+                    Ok(Record { what: What::Carried(_), .. }) => {}
+                    Ok(record) => self.read(&record).await,
+                    Err(damage) => self.warnings.add(format!("agent {}, run {run}: {damage}", self.live.id)),
+                }
+            }
+        }
+    }
+
+    fn run_directory(&self, run: i64) -> PathBuf {
+        self.files.runs().join(run.to_string())
+    }
+}
+
+/// What a new segment of a journal begins with.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Carried {
+    /// The record up to which the summary reaches; later ones are in the segment before.
+    pub(super) after: i64,
+    pub(super) summary: String,
+}
+
+/// How often a shim that lives and does not answer is tried at once.
+const ATTEMPTS: usize = 100;
+
+/// How long until it is looked for again, in milliseconds.
+const RELINK: i64 = 5_000;
+
+/// How much of a journal is held at once, in bytes, beside one record.
+const PIECE: u64 = 256 * 1024;
