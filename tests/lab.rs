@@ -67,21 +67,20 @@ impl Lab {
 
     /// The same with another file of the program.
     pub(crate) fn process_of(&self, program: &Path) -> Process {
-        let mut daemon = Command::new(program)
-            .args(["daemon", "run"])
-            .env("PASEO_HOME", self.home())
-            .env("PASEO_LISTEN", "127.0.0.1:0")
-            .envs(&self.env)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the program starts");
+        let mut daemon = self.command(program).stdout(Stdio::piped()).spawn().expect("the program starts");
         let mut line = String::new();
         let stdout = daemon.stdout.take().expect("it is piped");
         BufReader::new(stdout).read_line(&mut line).expect("it says that it listens");
         assert!(line.contains("listens on"), "{line}");
         Process { daemon }
+    }
+
+    /// The command that is a daemon on this home.
+    pub(crate) fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.args(["daemon", "run"]).env("PASEO_HOME", self.home()).env("PASEO_LISTEN", "127.0.0.1:0");
+        command.envs(&self.env).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
     }
 
     /// A client of the daemon of this home, wherever it runs.

@@ -7,7 +7,8 @@ use paseo_sdk::catalogue::{CreateAgent, ListAgents, SendAgentPrompt, WaitForAgen
 use paseo_sdk::client::Address;
 use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::frame::{self, Frame};
-use paseo_sdk::model::{AgentId, Duration, Event, Mode, Timestamp};
+use paseo_sdk::item::{Content, Entry, Happening, Item, Tool, ToolCall, ToolStatus};
+use paseo_sdk::model::{AgentId, Duration, Event, ItemId, Mode, Outcome, Timestamp, Usage};
 use paseo_sdk::operation::{Operation, parse};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -70,6 +71,43 @@ fn frames_that_are_no_messages_are_answered_with_what_is_wrong() {
     {"jsonrpc":"2.0","id":1,"result":1,"error":{"code":1,"message":"x"}}
       -32600 to null: neither `method`, `result` nor `error` (send {"jsonrpc":"2.0","id":1,"method":"list_agents","params":{}})
     "#);
+}
+
+/// Readers of a timeline pass over what does not hold the word.
+#[test]
+fn an_entry_is_written_with_the_word_for_its_kind() {
+    let item = |content: Content| Item { item_id: ItemId::from("i"), parent_id: None, content };
+    let closed = |content: Content| Happening::ItemClosed { item: item(content) };
+    let text = String::new;
+    let tool = ToolCall {
+        tool: Tool::Other,
+        name: text(),
+        title: text(),
+        status: ToolStatus::Running,
+        input: Value::Null,
+        output: None,
+        omitted_bytes: 0,
+        exit_code: None,
+        diff: None,
+    };
+    let whats = [
+        closed(Content::UserMessage { text: text(), images: 0 }),
+        closed(Content::AssistantMessage { text: text() }),
+        closed(Content::Reasoning { text: text() }),
+        closed(Content::ToolCall(Box::new(tool.clone()))),
+        Happening::ItemOpened { item: item(Content::ToolCall(Box::new(tool))) },
+        closed(Content::Todo { entries: Vec::new() }),
+        closed(Content::Compaction { text: text() }),
+        Happening::Notice { text: text() },
+        Happening::Error { text: text() },
+        Happening::TurnStarted { prompt_id: None },
+        Happening::TurnEnded { outcome: Outcome::Completed, reason: None, usage: Usage::default() },
+    ];
+    for what in whats {
+        let word = json!(what.kind()).to_string();
+        let line = json!(Entry { seq: 1, at: Timestamp(0), turn_id: None, origin: None, what }).to_string();
+        assert!(line.contains(&word), "{word} is not in {line}");
+    }
 }
 
 #[test]

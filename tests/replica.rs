@@ -17,13 +17,15 @@ fn what_arrives_in_order_goes_straight_through() {
     seen.tell(world.text(0, 3));
     seen.tell(world.entry(4));
     seen.tell(world.entry(5));
+    seen.tell(world.entry(6));
     insta::assert_snapshot!(seen.take(), @r"
-    a is Running, 6 entries
     a 1: TurnStarted
     a 2: i0 opened
     a 3: i0 closed
     a 4: i1 opened
     a 5: i1 closed
+    a 6: TurnEnded
+    a is Running, 6 entries
     ");
 }
 
@@ -35,11 +37,13 @@ fn what_comes_before_the_answer_waits_for_it() {
     seen.tell(world.text(0, 5));
     assert_eq!(seen.take(), "");
     seen.tell(world.watching(&seen.replica.request(), 2));
+    seen.tell(world.entry(4));
     insta::assert_snapshot!(seen.take(), @r"
-    a is Running, 4 entries
     a 1: TurnStarted
     a 2: i0 opened
     a 3: i0 closed
+    a 4: TurnEnded
+    a is Running, 4 entries
     ");
 }
 
@@ -52,7 +56,6 @@ fn a_gap_is_asked_for_once_and_closed_by_the_page() {
     seen.tell(world.entry(6));
     seen.tell(world.entry(4));
     insta::assert_snapshot!(seen.take(), @r"
-    a is Running, 8 entries
     a 1: TurnStarted
     ask a after 1
     ");
@@ -69,7 +72,30 @@ fn a_gap_is_asked_for_once_and_closed_by_the_page() {
     a 6: i2 opened
     a 7: i2 closed
     a 8: TurnEnded
+    a is Running, 8 entries
     ");
+}
+
+#[test]
+fn what_the_log_has_lost_is_passed_over() {
+    let world = World::new(3);
+    let mut seen = Seen::following(&["a"]);
+    seen.tell(world.watching(&seen.replica.request(), 1));
+    seen.tell(world.entry(7));
+    seen.take();
+    let Input::Page { agent, mut page } = world.page(1, 100) else { panic!("a page") };
+    page.entries.retain(|entry| entry.seq != 2 && entry.seq != 5 && entry.seq != 8);
+    seen.tell(Input::Page { agent, page });
+    insta::assert_snapshot!(seen.take(), @r"
+    a 3: i0 closed
+    a 4: i1 opened
+    a 6: i2 opened
+    a 7: i2 closed
+    ask a after 7
+    ");
+    let Input::Page { agent, page } = world.page(7, 100) else { panic!("a page") };
+    seen.tell(Input::Page { agent, page: TimelinePage { entries: Vec::new(), ..page } });
+    assert_eq!(seen.take(), "a is Running, 8 entries");
 }
 
 #[test]
@@ -78,7 +104,6 @@ fn entries_that_only_the_agents_state_speaks_of_are_asked_for_after_a_while() {
     let mut seen = Seen::following(&["a"]);
     seen.tell(world.watching(&seen.replica.request(), 3));
     insta::assert_snapshot!(seen.take(), @r"
-    a is Running, 4 entries
     a 1: TurnStarted
     a 2: i0 opened
     a 3: i0 closed
@@ -156,10 +181,10 @@ fn an_older_state_of_an_agent_is_left_out() {
     seen.tell(world.watching(&seen.replica.request(), 100));
     seen.take();
     let state = |seq, status| Input::Event(Event::AgentChanged(Box::new(Agent { status, last_seq: seq, ..agent() })));
-    seen.tell(state(4, Status::Running));
-    seen.tell(state(5, Status::Idle));
-    seen.tell(state(5, Status::Idle));
-    assert_eq!(seen.take(), "a is Idle, 5 entries");
+    seen.tell(state(3, Status::Waiting));
+    seen.tell(state(4, Status::Idle));
+    seen.tell(state(4, Status::Idle));
+    assert_eq!(seen.take(), "a is Idle, 4 entries");
 }
 
 #[test]

@@ -108,6 +108,8 @@ async fn tail(
     screen: &mut Screen,
 ) -> Result<i64, Failure> {
     request.after = None;
+    // Most items have a beginning that does not count.
+    request.limit = Some(count.saturating_mul(2).clamp(1, PAGE));
     let wanted = usize::try_from(count).unwrap_or(usize::MAX);
     // People see one block for an item's beginning and end.
     let json = printer.json;

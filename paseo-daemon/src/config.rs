@@ -23,6 +23,8 @@ pub struct Config {
     pub listen: Option<Listen>,
     /// The program that plays the hidden roles; without one, this program or `paseo`.
     pub helper: Option<PathBuf>,
+    /// The program file that a restart in place becomes. Without one, whoever embeds the daemon restarts it.
+    pub program: Option<PathBuf>,
     /// What is logged, and where.
     pub log: log::Settings,
     /// The user's token, in place of the one in the home.
@@ -47,6 +49,7 @@ impl Default for Config {
             home: std::env::home_dir().unwrap_or_default().join(".paseo"),
             listen: Some(Listen::default()),
             helper: None,
+            program: None,
             log: log::Settings::default(),
             auth: None,
             hosts: Vec::new(),

@@ -5,13 +5,13 @@ use std::path::Path;
 use paseo_sdk::catalogue::{
     CreateWorktree, DaemonInfo, GetDaemon, ListWorktrees, ShutdownDaemon, ShuttingDown, Worktrees,
 };
-use paseo_sdk::error::ApiError;
+use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::machine::agent::Input;
 use paseo_sdk::model::{Agent, Status, Worktree};
 use paseo_sdk::operation::{Caller, Handle};
 
 use crate::agents::{belongs, has_left};
-use crate::{Closing, Core};
+use crate::{Closing, Core, probe};
 
 impl Handle<GetDaemon> for Core {
     async fn handle(&self, caller: Caller, _: GetDaemon) -> Result<DaemonInfo, ApiError> {
@@ -40,6 +40,13 @@ impl Handle<GetDaemon> for Core {
 impl Handle<ShutdownDaemon> for Core {
     async fn handle(&self, caller: Caller, request: ShutdownDaemon) -> Result<ShuttingDown, ApiError> {
         self.only_people(&caller, "stop the daemon")?;
+        if request.restart
+            && let Some(program) = &self.program
+            && probe::version(program, &self.launcher.env).await.is_none()
+        {
+            let message = format!("{} does not run: the daemon would not come back", program.display());
+            return Err(ApiError::new(Code::Refused, message).hint("install paseo again; this daemon goes on"));
+        }
         let agents = self.agents.all();
         if request.with_agents {
             for owned in &agents {

@@ -281,7 +281,10 @@ impl Launcher {
             limits: crate::shim::Limits::default(),
         };
         reached(Point::Launching);
-        let ready = link::spawn(&helper, &launching).await?;
+        let ready = match link::spawn(&helper, &launching).await {
+            Ok(ready) => ready,
+            Err(reason) => return started_before(&socket, run_dir).await.ok_or(reason),
+        };
         reached(Point::Launched);
         match attach(&socket, 0, run_dir).await {
             Ok(running) => Ok(running),
@@ -340,7 +343,23 @@ impl Launcher {
     }
 }
 
-/// How long until a shim that lives and does not answer is tried again.
+/// Attaches to the shim of a run that could not be started because it has been: a daemon that died while it started it
+/// was not there any more when it came.
+async fn started_before(socket: &Path, directory: PathBuf) -> Option<Running> {
+    for _ in 0..ATTEMPTS {
+        if !journal::is_served(&directory).unwrap_or(false) {
+            return None;
+        }
+        if let Ok(running) = attach(socket, 0, directory.clone()).await {
+            return Some(running);
+        }
+        tokio::time::sleep(PATIENCE).await;
+    }
+    None
+}
+
+/// How often a shim that lives and does not answer is tried, and how long until then.
+pub(crate) const ATTEMPTS: usize = 100;
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// How long a shim that does not answer may take to end.

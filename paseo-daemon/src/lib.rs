@@ -95,6 +95,8 @@ pub(crate) struct Core {
     launcher: Arc<launch::Launcher>,
     worktrees: Worktrees,
     scope: Scope,
+    /// The program file that a restart in place becomes.
+    program: Option<PathBuf>,
     started_at: Timestamp,
     listen: OnceLock<Vec<String>>,
     warnings: Arc<Warnings>,
@@ -144,6 +146,7 @@ impl Daemon {
             watchers,
             launcher,
             scope: config.scope,
+            program: config.program.clone(),
             started_at: owner::now(),
             listen: OnceLock::new(),
             warnings,
@@ -247,6 +250,7 @@ async fn serve(flags: Flags) -> Result<Option<Lock>, ApiError> {
     let mut config = Config::load(flags, |name| std::env::var_os(name))?;
     // Whoever runs this has called `helper_main` first.
     config.helper = config.helper.or_else(|| std::env::current_exe().ok());
+    config.program = launch::own_program(std::env::args_os().next()).ok();
     let home = Home::open(&config.home)?;
     config.warnings.extend(log::start(&config.log, &home.log_file()));
     let daemon = Daemon::start(config).await?;
@@ -265,17 +269,23 @@ async fn serve(flags: Flags) -> Result<Option<Lock>, ApiError> {
     Ok(Some(lock).filter(|_| closing == Closing::Restart))
 }
 
-/// Becomes the program file that is there now, with the same process id, arguments and lock.
+/// Becomes the program file that is there now, with the same process id, arguments and lock; where that cannot be run, the
+/// one that this process was started from, so that there is a daemon in any case.
 fn restart(lock: &Lock) -> ExitCode {
-    let become_it = || -> io::Result<io::Error> {
-        let mut arguments = std::env::args_os();
-        // By its name rather than through /proc: an upgrade has put another file there.
-        let program = launch::own_program(arguments.next())?;
-        fault::reached(fault::Point::Restarting);
-        Ok(Command::new(program).args(arguments).stdin(lock.as_stdin()?).exec())
+    let mut arguments = std::env::args_os();
+    let name = arguments.next();
+    let arguments: Vec<_> = arguments.collect();
+    let become_it = |program: PathBuf| -> io::Result<io::Error> {
+        let mut command = Command::new(&program);
+        command.arg0(name.as_deref().unwrap_or(program.as_os_str())).args(&arguments);
+        Ok(command.stdin(lock.as_stdin()?).exec())
     };
-    let error = become_it().unwrap_or_else(|error| error);
-    tracing::error!(%error, "the daemon cannot start again");
-    eprintln!("error: the daemon cannot start again: {error}");
+    fault::reached(fault::Point::Restarting);
+    // By its name rather than through /proc: an upgrade has put another file there.
+    for program in [launch::own_program(name.clone()), Ok(PathBuf::from("/proc/self/exe"))] {
+        let error = program.and_then(&become_it).unwrap_or_else(|error| error);
+        tracing::error!(%error, "the daemon cannot start again");
+        eprintln!("error: the daemon cannot start again: {error}");
+    }
     ExitCode::FAILURE
 }

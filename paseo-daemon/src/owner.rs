@@ -207,6 +207,10 @@ impl Owner {
             return;
         }
         process.last = record.seq;
+        if let What::Carried(_) = record.what {
+            // It says what the records before it have said already.
+            return;
+        }
         let mut events = Vec::new();
         let mut sayings = 0..;
         for step in process.session.read(record) {

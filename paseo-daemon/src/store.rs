@@ -256,21 +256,15 @@ impl Numbered {
         let start = self.first_above(after)?;
         let mut file = &self.file;
         file.seek(SeekFrom::Start(start))?;
-        let mut page = Page::default();
-        let mut bytes = 0;
-        for line in BufReader::new(file.take(self.end - start)).split(b'\n') {
-            let line = String::from_utf8_lossy(&line?).into_owned();
-            if number(line.as_bytes()).is_none() || !keep(&line) {
-                continue;
+        let mut lines = BufReader::with_capacity(LARGEST_PIECE, file.take(self.end - start));
+        let mut filling = Filling { page: Page::default(), bytes: 0, limit };
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            if lines.read_until(b'\n', &mut line)? == 0 || !filling.take(&line, &keep) {
+                return Ok(filling.page);
             }
-            if page.lines.len() >= limit || bytes > PAGE_BYTES {
-                page.more = true;
-                break;
-            }
-            bytes += line.len();
-            page.lines.push(line);
         }
-        Ok(page)
     }
 
     /// Reads the last lines whose number is smaller than `before`, at most `limit` of those that `keep` wants.
@@ -279,28 +273,19 @@ impl Numbered {
     ///
     /// When the file cannot be read.
     pub fn before(&self, before: i64, limit: usize, keep: impl Fn(&str) -> bool) -> io::Result<Page> {
-        let mut end = match before {
+        let end = match before {
             i64::MAX => self.end,
             _ => self.first_above(before.saturating_sub(1))?,
         };
-        let mut page = Page::default();
-        let mut bytes = 0;
-        while end > 0 {
-            let start = line_start(&self.file, end - 1)?;
-            let line = text(&self.file, start, end)?;
-            end = start;
-            if number(line.as_bytes()).is_none() || !keep(&line) {
-                continue;
-            }
-            if page.lines.len() >= limit || bytes > PAGE_BYTES {
-                page.more = true;
+        let mut lines = Backwards::new(&self.file, end);
+        let mut filling = Filling { page: Page::default(), bytes: 0, limit };
+        while let Some(line) = lines.next()? {
+            if !filling.take(line, &keep) {
                 break;
             }
-            bytes += line.len();
-            page.lines.push(line);
         }
-        page.lines.reverse();
-        Ok(page)
+        filling.page.lines.reverse();
+        Ok(filling.page)
     }
 
     /// Returns where the first line begins whose number is greater than `number`.
@@ -374,6 +359,83 @@ fn file_ends_line(file: &File, at: u64) -> io::Result<bool> {
     file.read_exact_at(&mut last, at - 1)?;
     Ok(last == *b"\n")
 }
+
+/// A page to which lines are added as they are read.
+struct Filling {
+    page: Page,
+    bytes: usize,
+    limit: usize,
+}
+
+impl Filling {
+    /// Takes a line when `keep` wants it; false when the page is full, and there is one more.
+    fn take(&mut self, line: &[u8], keep: impl Fn(&str) -> bool) -> bool {
+        let line = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(line));
+        if number(line.as_bytes()).is_none() || !keep(&line) {
+            return true;
+        }
+        if self.page.lines.len() >= self.limit || self.bytes > PAGE_BYTES {
+            self.page.more = true;
+            return false;
+        }
+        self.bytes += line.len();
+        self.page.lines.push(line.into_owned());
+        true
+    }
+}
+
+/// The lines of a file, the last one first.
+struct Backwards<'a> {
+    file: &'a File,
+    /// Where `piece` begins in the file.
+    start: u64,
+    piece: Vec<u8>,
+    /// How much of `piece` was not returned yet.
+    left: usize,
+    /// How much is read next: little where a line is wanted, much where a log is looked through.
+    next: usize,
+}
+
+impl Backwards<'_> {
+    /// Begins with the line that ends at `end`.
+    fn new(file: &File, end: u64) -> Backwards<'_> {
+        Backwards { file, start: end, piece: Vec::new(), left: 0, next: SMALLEST_PIECE }
+    }
+
+    /// Returns the line before the one that was returned last, with its end.
+    fn next(&mut self) -> io::Result<Option<&[u8]>> {
+        let begin = loop {
+            // The last byte is the end of the line that is looked for.
+            let before = &self.piece[..self.left.saturating_sub(1)];
+            match before.iter().rposition(|byte| *byte == b'\n') {
+                Some(found) => break found + 1,
+                None if self.start == 0 => break 0,
+                None => self.read()?,
+            }
+        };
+        let end = std::mem::replace(&mut self.left, begin);
+        Ok((begin < end).then(|| &self.piece[begin..end]))
+    }
+
+    /// Puts the piece of the file that is before this one before what is left of it.
+    fn read(&mut self) -> io::Result<()> {
+        // At least as much as there is already, so that a long line is not copied over and over.
+        let wanted = self.next.max(self.left);
+        let length = usize::try_from(self.start).unwrap_or(usize::MAX).min(wanted);
+        let old = self.left;
+        self.piece.resize(self.piece.len().max(length + old), 0);
+        self.piece.copy_within(..old, length);
+        self.start -= length as u64;
+        self.file.read_exact_at(&mut self.piece[..length], self.start)?;
+        self.left = length + old;
+        self.next = (self.next * 2).min(LARGEST_PIECE);
+        Ok(())
+    }
+}
+
+/// How much of a log is read at once, in bytes.
+const SMALLEST_PIECE: usize = 4 * 1024;
+const LARGEST_PIECE: usize = 64 * 1024;
 
 /// Returns where the line begins that the byte at `at` belongs to: after the last line end before `at`.
 fn line_start(file: &File, at: u64) -> io::Result<u64> {

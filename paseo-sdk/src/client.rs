@@ -26,8 +26,8 @@ use crate::operation::{Effect, Operation};
 
 /// A connection to a daemon that mends itself: cheap to clone, shared by all clones.
 ///
-/// It connects when it is first used, on the tokio runtime of that call, and fails then if there is no daemon. After a
-/// cut it connects again, for as long as [`Client::patience`] says. Reads are repeated; writes are repeated with the same
+/// It connects when it is first used, on the tokio runtime of that call, and fails then if there is no daemon. A daemon
+/// that was there before is waited for, by calls and watches, for as long as [`Client::patience`] says. Reads are repeated; writes are repeated with the same
 /// ids, so they happen once; waits go on, and the time given to them counts from their beginning. What takes something
 /// away is not repeated once it was sent.
 ///
@@ -61,7 +61,7 @@ impl Client {
             Address::Tcp { token, .. } => token.clone(),
             Address::Unix(_) => None,
         };
-        Client::linked(Link { place: Place::At(address), token, patience: PATIENCE })
+        Client::linked(Link { place: Place::At(address), token, patience: PATIENCE, met: Arc::default() })
     }
 
     /// Makes a client over connections of the caller's own making, such as pipes to a daemon in this process.
@@ -88,7 +88,12 @@ impl Client {
     /// ```
     #[must_use]
     pub fn over(connect: impl Connect) -> Client {
-        Client::linked(Link { place: Place::Behind(Arc::new(connect)), token: None, patience: PATIENCE })
+        Client::linked(Link {
+            place: Place::Behind(Arc::new(connect)),
+            token: None,
+            patience: PATIENCE,
+            met: Arc::default(),
+        })
     }
 
     /// Sets the token that says who calls: over TCP the daemon's, over any transport that of an agent.

@@ -2,10 +2,11 @@
 
 use std::io::Read as _;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use paseo_sdk::Client;
 use paseo_sdk::catalogue::{DeleteAgent, GetDaemon, ListAgents};
+use paseo_sdk::model::Status;
 use serde_json::json;
 
 use crate::Result;
@@ -35,6 +36,47 @@ fn start(stage: &Stage, what: &str, prepare: impl Fn(&Stage) -> Result<()>) -> R
     }
     beside(what, ours, NOTHING, bare);
     Ok(())
+}
+
+/// From the spawn of a daemon whose forerunner was killed, until it has attached to the hundred agents that run. The home
+/// as it is has a hundred agents, too, none of which run.
+pub(crate) async fn reattach(stage: &mut Stage) -> Result<()> {
+    let idle = stage.enter("running");
+    let daemon = stage.daemon()?;
+    stage.sleepers(&stage.client(), HUNDRED).await?;
+    daemon.kill();
+    let (mut healthy, mut listed, mut bare) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..STARTS {
+        let begun = Instant::now();
+        let daemon = stage.daemon()?;
+        healthy.push(begun.elapsed().as_secs_f64());
+        let client = stage.client();
+        while running(&client).await? < HUNDRED {
+            tokio::time::sleep(LOOK).await;
+        }
+        listed.push(begun.elapsed().as_secs_f64());
+        daemon.kill();
+        stage.enter(idle);
+        let begun = Instant::now();
+        let daemon = stage.daemon()?;
+        bare.push(begun.elapsed().as_secs_f64());
+        daemon.stop()?;
+        stage.enter("running");
+    }
+    beside("re-attach to 100 agents, until healthy", healthy, "100 idle ones", bare.clone());
+    beside("re-attach to 100 agents, until listed", listed, "100 idle ones", bare);
+    let daemon = stage.daemon()?;
+    stage.end()?;
+    daemon.stop()?;
+    stage.enter(idle);
+    Ok(())
+}
+
+/// Returns how many agents run, in a process that the daemon knows.
+async fn running(client: &Client) -> Result<usize> {
+    let request = ListAgents { statuses: vec![Status::Running], ..ListAgents::default() };
+    let agents = client.list_agents(request).await?.agents;
+    Ok(agents.iter().filter(|agent| agent.pid.is_some()).count())
 }
 
 /// Calls through the client, over both kinds of socket.
@@ -122,7 +164,7 @@ pub(crate) async fn output(stage: &Stage) -> Result<()> {
 }
 
 /// Runs a command to its end, reads what it prints, and returns how long that took.
-fn command(command: &mut Command) -> Result<f64> {
+pub(crate) fn command(command: &mut Command) -> Result<f64> {
     let begun = Instant::now();
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
     let read = child.stdout.take().ok_or("it is piped")?.read_to_end(&mut Vec::new());
@@ -134,7 +176,7 @@ fn command(command: &mut Command) -> Result<f64> {
     }
 }
 
-fn beside(what: &str, ours: Vec<f64>, bare: &str, bare_figures: Vec<f64>) {
+pub(crate) fn beside(what: &str, ours: Vec<f64>, bare: &str, bare_figures: Vec<f64>) {
     table::beside(what, &Figures::new(Unit::Seconds, ours), bare, &Figures::new(Unit::Seconds, bare_figures));
 }
 
@@ -145,6 +187,9 @@ const PRINTING: &str = "yes 'a line of output as a program prints it, of sixty-f
 
 const STARTS: usize = 15;
 const AGENTS: i64 = 10;
+const HUNDRED: usize = 100;
+/// How long between two looks at what is listed.
+const LOOK: Duration = Duration::from_millis(1);
 const ROUNDS: usize = 20;
 const CALLS: u32 = 100;
 const COMMANDS: usize = 30;

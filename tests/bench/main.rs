@@ -4,9 +4,9 @@
 //! cargo run --release -p paseo-tests --bin paseo-bench
 //! ```
 //!
-//! It takes about a minute, in a home of its own that is gone at the end, and asserts nothing. A line says what was
-//! measured, its median with the least and the most of so many runs, the same of the bare thing, and how many times the
-//! bare thing that is. Only the last means something on another machine, or on this one tomorrow.
+//! It takes about a minute and 400 MB of disk, in homes of its own that are gone at the end, and asserts nothing. A line
+//! says what was measured, its median with the least and the most of so many runs, the same of the bare thing, and how
+//! many times the bare thing that is. Only the last means something on another machine, or on this one tomorrow.
 //!
 //! - **start**: from the spawn of `paseo daemon run` until `GET /api/health` is answered over its unix socket, in a new
 //!   home and in one of a hundred agents. Beside it the spawn of a process that does nothing, until it has ended.
@@ -20,16 +20,27 @@
 //! - **paseo ls**: the command as a whole process, with ten agents to show.
 //! - **output**: an agent prints twenty megabytes, from `create_agent` until it has completed; all of it is in its journal
 //!   by then. Beside it the same script under `sh`, into a pipe.
+//! - **round trip**: a line is told through a shim to `cat`, until the record of its answer is heard. Beside it pipes to
+//!   `cat` and back, and the same when the line is appended to a file and brought to the disk before, as a shim does.
+//! - **re-attach**: a hundred agents run, and their daemon was killed. From the spawn of the next one until it is healthy,
+//!   by when it has read their journals and found their shims, and until `list_agents` names a hundred that run. Beside
+//!   it the start in a home of a hundred agents that do not run.
+//! - **entries**: pages of 50 of a timeline of a million entries, 330 MB, through the client. Beside them the reading of as
+//!   many bytes of the same file in this process; beside a kind that no entry has, a `grep` that finds nothing; beside
+//!   `paseo logs --tail 50` as a whole process, `tail -n 50`. The daemon's memory is that with a hundred agents of ten
+//!   thousand entries each: just started, when pages were read, and when all was looked through for such a kind.
 //! - **agent**: from `create_agent` with the script `true` until the answer that it has completed: two processes of paseo,
 //!   a shell, a journal, and a timeline on the disk. Beside it `sh -c true`.
 //!
 //! The program that is measured is `paseo-under-test` beside this one: the command line as it ships.
 
 mod echo;
+mod history;
 mod lines;
 mod memory;
 mod stage;
 mod table;
+mod trip;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -56,7 +67,7 @@ fn measure() -> Result<()> {
             "this is a debug build; only `cargo run --release -p paseo-tests --bin paseo-bench` says what counts"
         );
     }
-    let stage = Stage::open(program)?;
+    let mut stage = Stage::open(program)?;
     // As the smallest client has it: one thread.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     table::head();
@@ -65,6 +76,7 @@ fn measure() -> Result<()> {
         let daemon = stage.daemon()?;
         memory::of_the_daemon(&daemon, "no agents")?;
         memory::of_ten_running(&stage).await?;
+        trip::round_trip(&stage).await?;
         lines::calls(&stage).await?;
         lines::list(&stage)?;
         lines::agent(&stage).await?;
@@ -75,6 +87,9 @@ fn measure() -> Result<()> {
         lines::next_start(&stage, "start, in a home of 100 agents")?;
         let daemon = stage.daemon()?;
         memory::of_the_daemon(&daemon, "just started, 100 idle agents")?;
-        daemon.stop()
+        daemon.stop()?;
+        lines::reattach(&mut stage).await?;
+        history::pages(&stage).await?;
+        history::memory(&stage).await
     })
 }

@@ -2,10 +2,7 @@
 
 use std::process::{Child, Command, Stdio};
 
-use paseo_sdk::Client;
-use paseo_sdk::catalogue::{CancelAgent, GetAgentStatus, WatchAgents, WatchFrom};
-use paseo_sdk::item::Happening;
-use paseo_sdk::model::{AgentId, Event};
+use paseo_sdk::catalogue::{CancelAgent, GetAgentStatus};
 
 use crate::Result;
 use crate::stage::{Daemon, Stage};
@@ -29,12 +26,7 @@ pub(crate) async fn of_ten_running(stage: &Stage) -> Result<()> {
         return untold("shim and bridge, ten running");
     }
     let client = stage.client();
-    let mut agents = Vec::new();
-    for _ in 0..RUNNING {
-        let agent = client.create_agent(stage.script("echo ready; exec sleep 1000").in_background()).await?.agent_id;
-        until_ready(&client, &agent).await?;
-        agents.push(agent);
-    }
+    let agents = stage.sleepers(&client, RUNNING).await?;
     let shells = (0..RUNNING).map(|_| Waiting::start()).collect::<Result<Vec<_>>>()?;
     let (mut bridges, mut shims) = (Vec::new(), Vec::new());
     for agent in &agents {
@@ -51,23 +43,6 @@ pub(crate) async fn of_ten_running(stage: &Stage) -> Result<()> {
         client.cancel_agent(CancelAgent { agent_id: agent.into() }).await?;
     }
     Ok(())
-}
-
-/// Returns when an agent's script has said `ready`.
-async fn until_ready(client: &Client, agent: &AgentId) -> Result<()> {
-    let mut watch = client.watch(WatchAgents { agents: Some(vec![WatchFrom { agent_id: agent.into(), after: 0 }]) });
-    while let Some(event) = watch.next().await {
-        match event? {
-            Event::AgentText { delta, .. } if delta.text.contains("ready") => return Ok(()),
-            Event::AgentEntry { entry, .. } => {
-                if let Happening::TurnEnded { reason, .. } = &entry.what {
-                    return Err(format!("an agent's turn has ended: {reason:?}").into());
-                }
-            }
-            _ => {}
-        }
-    }
-    Err("the daemon told nothing more".into())
 }
 
 /// A `sh` that waits for a program, both of which end with this.

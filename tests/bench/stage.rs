@@ -6,16 +6,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use paseo_sdk::Client;
-use paseo_sdk::catalogue::{CreateAgent, GetDaemon};
+use paseo_sdk::catalogue::{CreateAgent, GetDaemon, WatchAgents, WatchFrom};
 use paseo_sdk::client::Address;
-use paseo_sdk::model::{AgentId, Mode, WaitOutcome};
+use paseo_sdk::item::Happening;
+use paseo_sdk::model::{AgentId, Event, Mode, WaitOutcome};
 use tempfile::TempDir;
 
 use crate::Result;
 
-/// A home, a directory to work in, and the program under test.
+/// Homes, one of which is in use, a directory to work in, and the program under test.
 pub(crate) struct Stage {
     directory: TempDir,
+    home: &'static str,
     program: PathBuf,
 }
 
@@ -41,14 +43,28 @@ pub(crate) fn program() -> Result<PathBuf> {
 impl Stage {
     pub(crate) fn open(program: PathBuf) -> Result<Stage> {
         // Short, since sockets below it have short names only.
-        let stage = Stage { directory: TempDir::with_prefix("paseo-bench-")?, program };
+        let stage = Stage { directory: TempDir::with_prefix("paseo-bench-")?, home: "home", program };
         std::fs::create_dir(stage.work())?;
         stage.end_on_interrupt()?;
         Ok(stage)
     }
 
+    /// Goes to another home, and returns the name of the one before. What runs there goes on.
+    pub(crate) fn enter(&mut self, home: &'static str) -> &'static str {
+        std::mem::replace(&mut self.home, home)
+    }
+
     pub(crate) fn home(&self) -> PathBuf {
-        self.directory.path().join("home")
+        self.directory.path().join(self.home)
+    }
+
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// The file of an agent's timeline.
+    pub(crate) fn timeline(&self, agent: &AgentId) -> PathBuf {
+        self.home().join("agents").join(agent.as_str()).join("timeline.ndjson")
     }
 
     /// The directory that agents work in.
@@ -129,12 +145,32 @@ impl Stage {
         }
     }
 
+    /// Starts agents that sleep until they are ended, and returns when each of them does.
+    pub(crate) async fn sleepers(&self, client: &Client, count: usize) -> Result<Vec<AgentId>> {
+        let mut agents = Vec::new();
+        for _ in 0..count {
+            agents
+                .push(client.create_agent(self.script("echo ready; exec sleep 1000").in_background()).await?.agent_id);
+        }
+        for agent in &agents {
+            until_ready(client, agent).await?;
+        }
+        Ok(agents)
+    }
+
     /// Makes agents that have nothing to do any more, until there are so many.
     pub(crate) async fn agents(&self, count: i64) -> Result<()> {
         let client = self.client();
         while client.get_daemon(GetDaemon {}).await?.agents < count {
             self.run(&client, "echo done").await?;
         }
+        Ok(())
+    }
+
+    /// Ends every agent of this home, and the daemon, when there is one.
+    pub(crate) fn end(&self) -> Result<()> {
+        let mut stop = self.paseo(&["daemon", "stop", "--with-agents", "--yes"]);
+        stop.stdout(Stdio::null()).stderr(Stdio::null()).status()?;
         Ok(())
     }
 
@@ -156,12 +192,7 @@ impl Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         // A daemon that is still there after a failure.
-        let stop = self
-            .paseo(&["daemon", "stop", "--with-agents", "--yes"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        drop(stop);
+        let _ = self.end();
         sweep(self.directory.path());
     }
 }
@@ -172,6 +203,11 @@ pub(crate) struct Daemon(Child);
 impl Daemon {
     pub(crate) fn pid(&self) -> u32 {
         self.0.id()
+    }
+
+    /// Ends it as a crash does, and waits until it has.
+    pub(crate) fn kill(self) {
+        drop(self);
     }
 
     /// Asks it to end, and waits until it has.
@@ -188,6 +224,23 @@ impl Drop for Daemon {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// Returns when an agent's script has said `ready`.
+async fn until_ready(client: &Client, agent: &AgentId) -> Result<()> {
+    let mut watch = client.watch(WatchAgents { agents: Some(vec![WatchFrom { agent_id: agent.into(), after: 0 }]) });
+    while let Some(event) = watch.next().await {
+        match event? {
+            Event::AgentText { delta, .. } if delta.text.contains("ready") => return Ok(()),
+            Event::AgentEntry { entry, .. } => {
+                if let Happening::TurnEnded { reason, .. } = &entry.what {
+                    return Err(format!("an agent's turn has ended: {reason:?}").into());
+                }
+            }
+            _ => {}
+        }
+    }
+    Err("the daemon told nothing more".into())
 }
 
 /// Kills whatever works in a directory or below, until there is nothing. Without `/proc` only what the daemon ends ends.

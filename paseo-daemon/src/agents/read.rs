@@ -10,6 +10,7 @@ use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::item::Entry;
 use paseo_sdk::model::{Agent, AgentId};
 use paseo_sdk::operation::{Caller, Handle};
+use serde_json::json;
 
 use super::{internal, limit};
 use crate::Core;
@@ -35,8 +36,12 @@ impl Handle<GetAgentTimeline> for Core {
         let read = move || {
             let Some(log) = Numbered::open(&path)? else { return io::Result::Ok((Vec::new(), false)) };
             let parse = |line: &str| serde_json::from_str::<Entry>(line).ok();
+            // An entry is written with the word for its kind, so that most others are passed over without a closer look.
+            let words: Vec<_> = request.kinds.iter().map(|kind| json!(kind).to_string()).collect();
             let wanted = |line: &str| {
-                parse(line).is_some_and(|entry| request.kinds.is_empty() || request.kinds.contains(&entry.what.kind()))
+                let kinds = &request.kinds;
+                (words.is_empty() || words.iter().any(|word| line.contains(word)))
+                    && parse(line).is_some_and(|entry| kinds.is_empty() || kinds.contains(&entry.what.kind()))
             };
             let page = match (request.after, request.before) {
                 (Some(after), _) => log.after(after, limit, wanted)?,

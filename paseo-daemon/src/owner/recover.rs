@@ -3,12 +3,14 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use paseo_sdk::machine::agent::Input;
+use paseo_sdk::machine::agent::{Fact, Heard, Input};
+use paseo_sdk::model::Timestamp;
 use paseo_sdk::provider::{Record, What};
 use serde::{Deserialize, Serialize};
 
 use super::{Owner, blocking, now};
 use crate::fault::{Point, reached};
+use crate::launch::ATTEMPTS;
 use crate::shim::journal;
 
 impl Owner {
@@ -31,7 +33,7 @@ impl Owner {
     /// Reads the journal of one run, and attaches to its process if it still runs.
     async fn restore_run(&mut self, run: i64) {
         self.begin(run, None);
-        self.start_from_summary(&self.run_directory(run));
+        self.start_from_summary(run).await;
         loop {
             match self.catch_up().await {
                 Ok(()) => return,
@@ -68,14 +70,19 @@ impl Owner {
 
     /// Lets the session of a run whose journal was carried over start from the summary that its newest segment begins
     /// with.
-    fn start_from_summary(&mut self, directory: &Path) {
-        let first = blocking(|| journal::read(directory).ok()?.next()?.ok());
+    async fn start_from_summary(&mut self, run: i64) {
+        let directory = self.run_directory(run);
+        let first = blocking(|| journal::read(&directory).ok()?.next()?.ok());
         let Some(Record { seq, at, what: What::Carried(text) }) = first else { return };
-        let Ok(carried) = serde_json::from_str::<Carried>(&text) else { return };
-        if let Some(process) = &mut self.process {
-            process.session.read(&Record { seq, at, what: What::Carried(carried.summary) });
-            process.last = carried.after;
-        }
+        let Ok(Carried { after, summary }) = serde_json::from_str(&text) else { return };
+        let Some(process) = &mut self.process else { return };
+        process.session.read(&Record { seq, at, what: What::Carried(summary) });
+        process.last = after;
+        // Among the records that are not read again is the one that there is a process.
+        let pid = blocking(|| journal::processes(&directory)).ok().flatten().map_or(0, |ready| ready.pid);
+        let fact = Some(Fact::Launched { pid });
+        let heard = Heard { run, record: after, at: Timestamp(at), fact, events: Vec::new() };
+        self.tell(Input::Heard(heard)).await;
     }
 
     /// Reads the journal of the process to its end, and attaches to its shim if that lives.
@@ -115,8 +122,6 @@ impl Owner {
             }
             for record in piece {
                 match record {
-                    // A carried summary says what the records before it have said already.
-                    Ok(Record { what: What::Carried(_), .. }) => {}
                     Ok(record) => self.read(&record).await,
                     Err(damage) => self.warnings.add(format!("agent {}, run {run}: {damage}", self.live.id)),
                 }
@@ -137,10 +142,7 @@ pub(super) struct Carried {
     pub(super) summary: String,
 }
 
-/// How often a shim that lives and does not answer is tried at once.
-const ATTEMPTS: usize = 100;
-
-/// How long until it is looked for again, in milliseconds.
+/// How long until a shim that lives and does not answer is looked for again, in milliseconds.
 const RELINK: i64 = 5_000;
 
 /// How much of a journal is held at once, in bytes, beside one record.

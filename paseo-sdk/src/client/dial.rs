@@ -1,6 +1,7 @@
 //! Getting a connection to the daemon, and another one when it is cut.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,6 +26,8 @@ pub(crate) struct Link {
     pub(crate) place: Place,
     pub(crate) token: Option<String>,
     pub(crate) patience: Duration,
+    /// Whether the daemon has answered before: then it is waited for, also by connections that are made later.
+    pub(crate) met: Arc<AtomicBool>,
 }
 
 /// Where a daemon is.
@@ -43,7 +46,7 @@ pub(crate) struct Dialer {
 }
 
 enum Hope {
-    /// There was no connection yet, or patience is over: the next failure counts.
+    /// The daemon was never there, or patience is over: the next failure counts.
     None,
     /// The last connection worked.
     Fresh,
@@ -53,7 +56,8 @@ enum Hope {
 
 impl Dialer {
     pub(crate) fn new(link: Arc<Link>) -> Dialer {
-        Dialer { link, hope: Hope::None, opened: Instant::now(), answered: false }
+        let hope = if link.met.load(Ordering::Relaxed) { Hope::Fresh } else { Hope::None };
+        Dialer { link, hope, opened: Instant::now(), answered: false }
     }
 
     /// Connects. A daemon that was there before is waited for.
@@ -62,7 +66,7 @@ impl Dialer {
             if let Hope::Waning { since, pause, last } = &mut self.hope {
                 if since.elapsed() >= self.link.patience {
                     let error = last.clone();
-                    self.hope = Hope::None;
+                    self.give_up();
                     return Err(error);
                 }
                 let now = *pause;
@@ -77,15 +81,21 @@ impl Dialer {
                 }
                 Err(Failure::Unreachable(error)) if !matches!(self.hope, Hope::None) => self.wane(error),
                 Err(Failure::Unreachable(error) | Failure::Refused(error)) => {
-                    self.hope = Hope::None;
+                    self.give_up();
                     return Err(error);
                 }
             }
         }
     }
 
+    fn give_up(&mut self) {
+        self.link.met.store(false, Ordering::Relaxed);
+        self.hope = Hope::None;
+    }
+
     /// Takes notice that the daemon answers.
     pub(crate) fn answered(&mut self) {
+        self.link.met.store(true, Ordering::Relaxed);
         self.answered = true;
     }
 

@@ -141,7 +141,7 @@ impl Replica {
             .known
             .entry(id.clone())
             .or_insert_with(|| Known { timeline: from(request, &agent), ..Known::default() });
-        known.snapshot(Box::new(agent), &mut self.outputs);
+        known.snapshot(Box::new(agent));
         if let Some(timeline) = &mut known.timeline {
             for entry in entries {
                 timeline.entry(&id, entry, &mut self.outputs);
@@ -151,6 +151,7 @@ impl Replica {
             }
             timeline.look(now, &id, &mut self.outputs);
         }
+        known.show(&mut self.outputs);
     }
 
     fn event(&mut self, now: Timestamp, event: Event) {
@@ -172,16 +173,20 @@ impl Replica {
                     Some(_) => self.known.get_mut(&id),
                 };
                 if let Some(known) = known {
-                    known.snapshot(agent, outputs);
+                    known.snapshot(agent);
                     if let Some(timeline) = &mut known.timeline {
                         timeline.look(now, &id, outputs);
                     }
+                    known.show(outputs);
                 }
             }
             Event::AgentEntry { agent_id, entry } => {
-                if let Some(timeline) = timeline(&mut self.known, &agent_id) {
+                if let Some(known) = self.known.get_mut(&agent_id)
+                    && let Some(timeline) = &mut known.timeline
+                {
                     timeline.entry(&agent_id, *entry, outputs);
                     timeline.look(now, &agent_id, outputs);
+                    known.show(outputs);
                 }
             }
             Event::AgentText { agent_id, delta } => {
@@ -225,8 +230,14 @@ impl Machine for Replica {
             Input::Watching(watching) => self.watching(now, watching),
             Input::Event(event) => self.event(now, event),
             Input::Page { agent, page } => {
-                if let Some(timeline) = timeline(&mut self.known, &agent) {
-                    timeline.page(now, &agent, page, &mut self.outputs);
+                if let Some(known) = self.known.get_mut(&agent)
+                    && let Some(timeline) = &mut known.timeline
+                {
+                    match timeline.page(now, &agent, page, &mut self.outputs) {
+                        true => known.show(&mut self.outputs),
+                        // What the state counts is not there to be had, and the state is not kept back for it.
+                        false => known.show_at_once(&mut self.outputs),
+                    }
                 }
             }
             Input::Unanswered { agent } => {
@@ -270,6 +281,9 @@ enum Phase {
 #[derive(Clone, Debug, Default)]
 struct Known {
     agent: Option<Box<Agent>>,
+    /// Whether the watcher does not know its state yet: it is told after the entries that the state counts, so that it
+    /// never tells of an end before they do.
+    unshown: bool,
     /// Whether its state came on this connection.
     heard: bool,
     /// Its timeline, if that is followed.
@@ -279,7 +293,7 @@ struct Known {
 impl Known {
     /// Takes the agent's state. An older one is recognised by its number of entries: the clock may be set back, and on
     /// one connection states come in order. After a cut the first one counts, whatever it says.
-    fn snapshot(&mut self, agent: Box<Agent>, outputs: &mut VecDeque<Output>) {
+    fn snapshot(&mut self, agent: Box<Agent>) {
         if self.heard && self.agent.as_ref().is_some_and(|known| agent.last_seq < known.last_seq) {
             return;
         }
@@ -288,8 +302,24 @@ impl Known {
             timeline.history.hear_of(agent.last_seq);
         }
         if self.agent.as_ref() != Some(&agent) {
-            self.agent = Some(agent.clone());
-            outputs.push_back(Output::Event(Event::AgentChanged(agent)));
+            self.agent = Some(agent);
+            self.unshown = true;
+        }
+    }
+
+    /// Tells the watcher the agent's state, once all that it counts is told.
+    fn show(&mut self, outputs: &mut VecDeque<Output>) {
+        let told = self.timeline.as_ref().map_or(i64::MAX, |timeline| timeline.history.last());
+        if self.agent.as_ref().is_some_and(|agent| told >= agent.last_seq) {
+            self.show_at_once(outputs);
+        }
+    }
+
+    fn show_at_once(&mut self, outputs: &mut VecDeque<Output>) {
+        if std::mem::take(&mut self.unshown)
+            && let Some(agent) = &self.agent
+        {
+            outputs.push_back(Output::Event(Event::AgentChanged(agent.clone())));
         }
     }
 }
@@ -316,17 +346,21 @@ impl Timeline {
         outputs.extend(self.texts.delta(delta).map(|delta| text_event(agent, delta)));
     }
 
-    fn page(&mut self, now: Timestamp, agent: &AgentId, page: TimelinePage, outputs: &mut VecDeque<Output>) {
+    /// Takes a page of the log; returns whether it helped.
+    fn page(&mut self, now: Timestamp, agent: &AgentId, page: TimelinePage, outputs: &mut VecDeque<Output>) -> bool {
         let before = self.history.last();
         self.history.answered(page.last_seq);
         for entry in page.entries {
+            self.history.reach(entry.seq);
             self.entry(agent, entry, outputs);
         }
-        if self.history.last() == before {
-            // It did not help. Asking again at once would go round in circles.
+        let helped = self.history.last() != before;
+        if !helped {
+            // Asking again at once would go round in circles.
             self.history.unanswered(now);
         }
         self.look(now, agent, outputs);
+        helped
     }
 
     /// Asks for what is missing.

@@ -56,6 +56,13 @@ impl History {
         }
     }
 
+    /// Takes notice that the log goes on with this entry: what is missing before it cannot be read any more.
+    pub(super) fn reach(&mut self, seq: i64) {
+        if !self.ahead.contains_key(&self.last.saturating_add(1)) {
+            self.last = self.last.max(seq.saturating_sub(1));
+        }
+    }
+
     /// Takes notice of the answer to what was asked, which says that there are entries up to `newest`.
     pub(super) fn answered(&mut self, newest: i64) {
         self.gap = Gap::None;
