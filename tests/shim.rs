@@ -4,6 +4,7 @@ mod bridge;
 mod faults;
 mod journal;
 mod tree;
+mod words;
 
 use std::collections::VecDeque;
 use std::fs;

@@ -248,6 +248,13 @@ impl Owner {
             Some(News::Trouble(text)) => {
                 tracing::warn!(agent = %self.live.id, text, "a shim is in trouble");
             }
+            Some(News::Unknown { seq }) => {
+                tracing::warn!(agent = %self.live.id, seq, "a record of a newer version is passed over");
+                if let Some(process) = &mut self.process {
+                    process.last = process.last.max(seq);
+                }
+                self.attach_if_known().await;
+            }
             Some(News::Hello(_)) => {}
             None => self.lost().await,
         }
