@@ -3,6 +3,7 @@
 mod bridge;
 mod faults;
 mod journal;
+mod large;
 mod tree;
 mod words;
 

@@ -226,6 +226,8 @@ fn start(helper: &Path, agent: &str, text: &[u8]) -> Result<Ready, String> {
     let mut command = Command::new(helper);
     // The agent's id is for people who look at a list of processes. What the shim needs comes on its standard input.
     command.arg0("paseo").arg("__shim").arg(agent).env_clear();
+    // Else the C library learns from one long line to keep as much memory for the next, and there are many shims.
+    command.env("MALLOC_MMAP_THRESHOLD_", "131072").env("MALLOC_TRIM_THRESHOLD_", "131072");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut shim = command.spawn().map_err(failed)?;
     let answer = converse(&mut shim, text);
