@@ -1,5 +1,6 @@
-//! The whole daemon with the shell agent: turns, permissions, waits, watches, restarts and faults.
+//! The whole daemon with the shell agent: turns, permissions, waits, watches, restarts, processes and faults.
 
+mod disk;
 mod faults;
 mod restart;
 mod turns;

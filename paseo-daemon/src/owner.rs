@@ -247,6 +247,11 @@ impl Owner {
             Some(News::Refused { id, reason, leaving: false }) => self.tell(Input::Unsayable { id, reason }).await,
             Some(News::Trouble(text)) => {
                 tracing::warn!(agent = %self.live.id, text, "a shim is in trouble");
+                if self.machine.handle(now(), Input::Trouble(text)).is_ok() {
+                    // The timeline may be on the disk that is full; whoever looks sees it all the same.
+                    self.publish();
+                    self.carry_out(&mut None).await;
+                }
             }
             Some(News::Unknown { seq }) => {
                 tracing::warn!(agent = %self.live.id, seq, "a record of a newer version is passed over");
