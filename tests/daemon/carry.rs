@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use paseo_sdk::catalogue::{SendAgentPrompt, WaitForAgent};
-use paseo_sdk::model::WaitOutcome;
+use paseo_sdk::catalogue::{GetAgentStatus, SendAgentPrompt, WaitForAgent};
+use paseo_sdk::model::{Status, WaitOutcome};
 use rustix::fs::inotify;
 
+use super::lines;
 use super::watching::until_text;
 use crate::lab::{Lab, calls, timeline};
 
@@ -46,6 +47,40 @@ async fn a_journal_that_has_grown_large_begins_anew_and_the_next_daemon_knows_al
     let last = client.send_agent_prompt(SendAgentPrompt::new(&agent, "echo last")).await.expect("it runs");
     assert_eq!(last.last_message.as_deref(), Some("last"));
     lab.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the record of its start is put away, and a daemon that restarts does not know the process without it"]
+async fn a_process_whose_journal_was_carried_over_is_found_again() {
+    let lab = lines::lab();
+    let mut daemon = lab.process();
+    let client = lab.client();
+    let done = client.create_agent(lines::task(&lab, "print 9000001 ")).await.expect("it runs");
+    assert_eq!(done.outcome, Some(WaitOutcome::Completed));
+    let agent = done.agent_id;
+    let run = lab.home().join(format!("agents/{agent}/runs/1"));
+    assert_eq!(segments(&run, 2).await.len(), 2);
+    let status =
+        || async { client.get_agent_status(GetAgentStatus { agent_id: (&agent).into() }).await.expect("it is there") };
+    let before = status().await;
+    assert!(before.pid.is_some());
+    for turn in 2..=4 {
+        daemon.kill();
+        daemon = lab.process();
+        let after = status().await;
+        assert_eq!((after.pid, after.status), (before.pid, Status::Idle), "the same process");
+        let prompt = SendAgentPrompt::new(&agent, format!("print 900000{turn} "));
+        let done = client.send_agent_prompt(prompt).await.expect("it runs");
+        assert_eq!(done.last_message.as_deref(), Some("done"), "{done:?}");
+        // The next daemon is killed at once, whether its shim has heard of the new segment or not.
+    }
+    let entries = timeline(&client, &agent).await;
+    let ids: Vec<_> = calls(&entries).iter().map(|call| call.input.clone()).collect();
+    assert_eq!(ids.len(), 4, "each turn once");
+    let runs = std::fs::read_dir(run.parent().expect("runs")).expect("runs").count();
+    assert_eq!(runs, 1, "no other process was started");
+    lab.end(&client).await;
+    daemon.ended();
 }
 
 async fn go(lab: &Lab, fifo: &str) {

@@ -37,7 +37,7 @@ done
 "#;
 
 /// Returns a lab whose `claude` is that script, and a pipe to let it go on.
-fn lab() -> Lab {
+pub(super) fn lab() -> Lab {
     let mut lab = Lab::new();
     let programs = lab.path("programs");
     std::fs::create_dir(&programs).expect("a directory");
@@ -51,7 +51,7 @@ fn lab() -> Lab {
     lab
 }
 
-fn task(lab: &Lab, prompt: &str) -> CreateAgent {
+pub(super) fn task(lab: &Lab, prompt: &str) -> CreateAgent {
     CreateAgent::new("a test", "claude", prompt).cwd(lab.work().display().to_string())
 }
 
