@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use paseo_daemon::Daemon;
 use paseo_daemon::config::Config;
@@ -67,12 +67,28 @@ impl Lab {
 
     /// The same with another file of the program.
     pub(crate) fn process_of(&self, program: &Path) -> Process {
-        let mut daemon = self.command(program).stdout(Stdio::piped()).spawn().expect("the program starts");
+        self.process_by(self.command(program))
+    }
+
+    /// The same by another command.
+    pub(crate) fn process_by(&self, mut command: Command) -> Process {
+        let mut daemon = command
+            .env("PASEO_HOME", self.home())
+            .env("PASEO_LISTEN", "127.0.0.1:0")
+            .envs(&self.env)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program starts");
+        let mut said = BufReader::new(daemon.stdout.take().expect("it is piped"));
         let mut line = String::new();
-        let stdout = daemon.stdout.take().expect("it is piped");
-        BufReader::new(stdout).read_line(&mut line).expect("it says that it listens");
-        assert!(line.contains("listens on"), "{line}");
-        Process { daemon }
+        // A terminal shows the log too.
+        while !line.contains("listens on") {
+            line.clear();
+            assert_ne!(said.read_line(&mut line).expect("it says that it listens"), 0, "it has ended");
+        }
+        Process { daemon, _said: said }
     }
 
     /// The command that is a daemon on this home.
@@ -126,6 +142,8 @@ impl Drop for Lab {
 /// A daemon in a process of its own.
 pub(crate) struct Process {
     daemon: Child,
+    /// Held open, as a terminal is.
+    _said: BufReader<ChildStdout>,
 }
 
 impl Process {

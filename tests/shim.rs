@@ -3,7 +3,9 @@
 mod bridge;
 mod faults;
 mod journal;
+mod large;
 mod tree;
+mod words;
 
 use std::collections::VecDeque;
 use std::fs;
@@ -182,12 +184,12 @@ fn kill(pid: i64, signal: Signal) {
     }
 }
 
-fn is_alive(pid: i64) -> bool {
+pub(crate) fn is_alive(pid: i64) -> bool {
     processes::start_time(pid).is_some_and(|start| !processes::is_gone(pid, start))
 }
 
 /// Waits until a process has ended.
-async fn ended(pid: i64) -> Result {
+pub(crate) async fn ended(pid: i64) -> Result {
     tokio::task::spawn_blocking(move || {
         let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return };
         if let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) {

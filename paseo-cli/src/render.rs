@@ -63,7 +63,7 @@ pub enum Color {
     Cyan = 36,
 }
 
-/// Lists agents.
+/// Lists agents; below, what is wrong with those that are at work.
 #[must_use]
 pub fn agents(view: &View, agents: &[Agent]) -> String {
     if agents.is_empty() {
@@ -80,7 +80,18 @@ pub fn agents(view: &View, agents: &[Agent]) -> String {
             Cell::plain(ago(view.now, agent.updated_at)),
         ]);
     }
-    table.render(view)
+    let mut text = table.render(view);
+    // Why a turn has ended as it did is told by whoever shows that agent.
+    let ended = |agent: &&Agent| matches!(agent.status, Status::Error | Status::Interrupted);
+    for agent in agents.iter().filter(|agent| !ended(agent)) {
+        if let Some(reason) = &agent.reason {
+            let _ = write!(text, "\n{}: {}", short(&agent.agent_id), clean(reason));
+        }
+    }
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text
 }
 
 /// Shows everything about one agent.

@@ -17,6 +17,11 @@ impl Handle<GetDaemon> for Core {
     async fn handle(&self, caller: Caller, _: GetDaemon) -> Result<DaemonInfo, ApiError> {
         self.calling(&caller)?;
         let agents: Vec<_> = self.agents.all().iter().map(|owned| owned.live.view()).collect();
+        let mut warnings = self.warnings.all();
+        warnings.extend(agents.iter().filter_map(|view| {
+            let trouble = view.trouble.as_ref()?;
+            Some(format!("agent {} ({}): {trouble}", view.agent.agent_id, view.agent.title))
+        }));
         let count = |wanted: &dyn Fn(Status) -> bool| {
             i64::try_from(agents.iter().filter(|view| wanted(view.agent.status)).count()).unwrap_or(i64::MAX)
         };
@@ -32,7 +37,7 @@ impl Handle<GetDaemon> for Core {
                 .iter()
                 .map(|view| i64::try_from(view.agent.permissions.len()).unwrap_or(0))
                 .sum(),
-            warnings: self.warnings.all(),
+            warnings,
         })
     }
 }

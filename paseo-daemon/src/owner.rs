@@ -194,6 +194,18 @@ impl Owner {
             Some(News::Refused { id, reason, leaving: false }) => self.tell(Input::Unsayable { id, reason }).await,
             Some(News::Trouble(text)) => {
                 tracing::warn!(agent = %self.live.id, text, "a shim is in trouble");
+                if self.machine.handle(now(), Input::Trouble(text)).is_ok() {
+                    // The timeline may be on the disk that is full; whoever looks sees it all the same.
+                    self.publish();
+                    self.carry_out(&mut None).await;
+                }
+            }
+            Some(News::Unknown { seq }) => {
+                tracing::warn!(agent = %self.live.id, seq, "a record of a newer version is passed over");
+                if let Some(process) = &mut self.process {
+                    process.last = process.last.max(seq);
+                }
+                self.attach_if_known().await;
             }
             Some(News::Hello(_)) => {}
             None => self.lost().await,

@@ -337,7 +337,7 @@ fn a_disk_that_is_full_is_said_and_nothing_is_lost() {
         dd if=/dev/zero of="$PASEO_HOME/ballast2" bs=1k 2>/dev/null || true
         if paseo send "$agent" "$(head -c 100000 /dev/zero | tr '\0' ' ')echo two" --background 2>refused; then echo accepted; fi
         cat refused
-        paseo daemon status >/dev/null
+        paseo daemon status
         rm "$PASEO_HOME/ballast" "$PASEO_HOME/ballast2"
         paseo send "$agent" 'echo three' 2>/dev/null
         paseo daemon stop --with-agents --yes 2>/dev/null
@@ -365,5 +365,7 @@ fn a_disk_that_is_full_is_said_and_nothing_is_lost() {
     let (said, errors) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
     assert!(run.status.success(), "{said}\n{errors}");
     assert!(said.contains("cannot be written") && said.contains("make room on the disk"), "{said}\n{errors}");
+    let warned = |line: &str| line.starts_with("warning: agent ") && line.contains("cannot be written");
+    assert!(said.lines().any(warned), "{said}\n{errors}");
     assert!(said.contains("three"), "{said}\n{errors}");
 }

@@ -13,7 +13,7 @@ use super::watching::until_text;
 use crate::lab::{Lab, calls, timeline};
 
 /// Prints numbered lines until it is told to go, then more of them.
-const LONG: &str = "for i in 1 2 3; do echo line $i; done; until test -e go; do sleep 0.03; done; for i in 4 5 6; do echo line $i; done";
+pub(super) const LONG: &str = "for i in 1 2 3; do echo line $i; done; until test -e go; do sleep 0.03; done; for i in 4 5 6; do echo line $i; done";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_killed_in_the_middle_of_a_turn_loses_nothing() {

@@ -183,17 +183,43 @@ async fn check_full(scratch: &Scratch, launching: Launching, count: i64) -> Resu
     Ok(())
 }
 
-#[tokio::test]
-async fn a_disk_that_stays_full_ends_the_agent() -> Result {
-    let scratch = Scratch::new()?;
-    let helper = full_soon(&scratch)?;
-    let mut launching = scratch.script("read -r line; exec seq 1 20000")?;
+/// Starts an agent whose disk stays full until it is ended, and returns when it is.
+async fn ended_for_want_of_room(scratch: &Scratch) -> Result<Run> {
+    let mut launching = scratch.script("read -r line; setsid sleep 1000 & exec seq 1 20000")?;
     launching.limits.full = 1;
-    let mut run = Run::start_by(&helper, launching).await?;
+    let mut run = Run::start_by(&full_soon(scratch)?, launching).await?;
     run.write("t1", "go").await?;
-    // Its end could not be written either, so the daemon writes it when there is room.
+    let over = |news: &News| match news {
+        News::Trouble(text) => text.contains("the agent has ended, which is written when there is room").then_some(()),
+        _ => None,
+    };
+    run.until(over).await?;
+    assert!(!super::is_alive(run.ready.pid));
+    Ok(run)
+}
+
+#[tokio::test]
+async fn a_disk_that_stays_full_ends_the_agent_and_the_journal_says_so_when_there_is_room() -> Result {
+    let scratch = Scratch::new()?;
+    let mut run = ended_for_want_of_room(&scratch).await?;
+    // However late somebody comes, the shim is there, and says what is the matter.
+    run.attach(0).await?;
+    let trouble = |news: &News| matches!(news, News::Trouble(text) if text.contains("has ended")).then_some(());
+    run.until(trouble).await?;
+    let unlimited = Rlimit { current: None, maximum: None };
+    prlimit(Pid::from_raw(i32::try_from(run.ready.shim_pid)?), Resource::Fsize, unlimited)?;
+    let exit = run.exit().await?;
+    let reason = "its journal could not be written: file too large".to_owned();
+    assert_eq!((exit.signal.as_deref(), exit.reason), (Some("TERM"), Some(reason)));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_shim_that_is_told_to_end_does_not_wait_for_the_disk() -> Result {
+    let scratch = Scratch::new()?;
+    let mut run = ended_for_want_of_room(&scratch).await?;
+    super::kill(run.ready.shim_pid, rustix::process::Signal::TERM);
     assert!(run.exit().await.is_err());
-    assert!(!super::is_alive(run.ready.pid) && !super::is_alive(run.ready.shim_pid));
     let record = journal::finish_lost(&run.launching.run_dir, "the disk was full")?;
     assert_eq!(journal::read(&run.launching.run_dir)?.count(), usize::try_from(record.seq)?);
     Ok(())

@@ -1,7 +1,10 @@
 //! Of an agent that has ended, nothing is left.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use paseo_daemon::shim::{journal, place, tree};
 use paseo_sdk::provider::{Exit, What};
@@ -148,6 +151,84 @@ async fn of_a_shim_that_was_killed_the_agent_dies_and_the_rest_is_found() -> Res
     assert_eq!(record.what, What::Exited(Exit { reason, ..Exit::default() }));
     assert_eq!(journal::finish_lost(&run_dir, "said once")?, record);
     assert_eq!(journal::read(&run_dir)?.last().transpose()?, Some(record));
+    Ok(())
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn only_the_exact_marker_in_the_environment_makes_an_orphan() -> Result {
+    let scratch = Scratch::new()?;
+    let marker = place::marker(&scratch.path, "a1", 1);
+    let elsewhere = place::marker(Path::new("/another/home"), "a1", 1);
+    let shorter = &marker[..marker.len() - 1];
+    let sleeper = |env: &[(&str, &str)], program: &str, args: &[&str]| {
+        let mut command = Command::new(program);
+        command.args(args).env_remove("PASEO_RUN").envs(env.iter().copied());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.spawn()
+    };
+    // `cat` ends with the pipe that this test holds, whatever becomes of the test.
+    let of = |name: &str, value: &str| sleeper(&[(name, value)], "cat", &[]);
+    let exact = [
+        of("PASEO_RUN", &marker)?,
+        // A program may have become another one, and changed its group and session.
+        sleeper(&[("PASEO_RUN", &marker)], "sh", &["-c", "exec setsid cat"])?,
+    ];
+    let mut zombie = sleeper(&[("PASEO_RUN", &marker)], "true", &[])?;
+    let mut strangers = vec![
+        of("PASEO_RUN", &format!("{marker}0"))?,
+        of("PASEO_RUN", shorter)?,
+        of("PASEO_RUN", &elsewhere)?,
+        of("PASEO_RUN", &place::marker(&scratch.path, "a1", 2))?,
+        of("PASEO_RUN", "")?,
+        of("MY_PASEO_RUN", &marker)?,
+        of("OTHER", &format!("PASEO_RUN={marker}"))?,
+        // It is only spoken of.
+        sleeper(&[], "sh", &["-c", "cat; true", &format!("PASEO_RUN={marker}")])?,
+        // What clears its environment cannot be found.
+        sleeper(&[("PASEO_RUN", &marker)], "env", &["-i", "/bin/cat"])?,
+    ];
+    if rustix::process::geteuid().is_root() {
+        let args = ["--reuid=65534", "--clear-groups", "sh", "-c", "echo there; cat"];
+        let mut other = sleeper(&[("PASEO_RUN", &marker)], "setpriv", &args)?;
+        // It is somebody else by then.
+        other.stdout.as_mut().ok_or("it is piped")?.read_exact(&mut [0; 6])?;
+        strangers.push(other);
+    }
+    // The one that clears its environment has done so when it answers.
+    let cleared = &mut strangers[8];
+    cleared.stdin.as_mut().ok_or("it is piped")?.write_all(b"x")?;
+    cleared.stdout.as_mut().ok_or("it is piped")?.read_exact(&mut [0; 1])?;
+
+    assert_eq!(tree::sweep_orphans(&marker, &[]), Vec::<String>::new());
+    for mut orphan in exact {
+        assert_eq!(orphan.wait()?.signal(), Some(9));
+    }
+    for (number, stranger) in strangers.iter_mut().enumerate() {
+        assert_eq!(stranger.try_wait()?, None, "stranger {number}");
+        drop(stranger.stdin.take());
+        assert!(stranger.wait()?.success(), "stranger {number}");
+    }
+    assert!(zombie.wait()?.success());
+    Ok(())
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_process_that_has_the_pid_of_another_one_is_not_hit() -> Result {
+    let mut stranger = Command::new("cat").stdin(Stdio::piped()).spawn()?;
+    let pid = i64::from(stranger.id());
+    let start = tree::start_time(pid).ok_or("it runs")?;
+    // Whoever had this pid before started earlier.
+    assert!(tree::is_gone(pid, start - 1) && !tree::is_gone(pid, start));
+    let missed = tree::signal_one(pid, start - 1, Signal::KILL).expect_err("it is another one");
+    assert_eq!(missed.raw_os_error(), Some(rustix::io::Errno::SRCH.raw_os_error()));
+    for nobody in [0, -1, i64::MAX, i64::MIN] {
+        assert!(tree::signal_one(nobody, start, Signal::KILL).is_err());
+    }
+    assert_eq!(stranger.try_wait()?, None);
+    tree::signal_one(pid, start, Signal::KILL)?;
+    assert_eq!(stranger.wait()?.signal(), Some(9));
     Ok(())
 }
 

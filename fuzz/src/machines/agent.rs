@@ -67,6 +67,7 @@ fn input(bytes: &mut Bytes<'_>, record: &mut i64) -> Input {
         11 => Input::Restored,
         12 => Input::NotLaunched { run: bytes.number(3), reason: bytes.word() },
         13 => Input::Unsayable { id: tell_id(bytes), reason: bytes.word() },
+        14 => Input::Trouble(bytes.word()),
         _ => {
             *record = if bytes.below(8) == 0 { bytes.number(6) } else { *record + 1 };
             Input::Heard(Heard {

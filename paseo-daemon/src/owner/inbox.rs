@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use paseo_sdk::error::{ApiError, Code};
-use paseo_sdk::machine::agent::Input;
+use paseo_sdk::machine::agent::{Input, View};
 use tokio::sync::{mpsc, oneshot};
 
 use super::blocking;
@@ -51,6 +51,8 @@ pub(super) async fn persist(
 ) {
     let Err(error) = blocking(&mut write) else { return };
     tracing::error!(agent = %live.id, %error, "{what} cannot be written; trying again each second");
+    let before = live.view();
+    live.state(before.in_trouble(format!("{what} cannot be written: {error}; trying again each second")));
     let refusal =
         |hint: &str| ApiError::new(Code::Unavailable, format!("{what} cannot be written: {error}")).hint(hint);
     if let Some(done) = waiting.take() {
@@ -65,6 +67,7 @@ pub(super) async fn persist(
         };
         if blocking(&mut write).is_ok() {
             tracing::info!(agent = %live.id, "{what} is written after all");
+            live.state(View::clone(&before));
             inbox.postponed = order;
             return;
         }

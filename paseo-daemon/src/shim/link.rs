@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use paseo_sdk::provider::{Record, TellId, Whom};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{WaitOptions, waitpid};
+use serde::Deserialize;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -131,6 +132,11 @@ pub enum News {
     Hello(Hello),
     /// The next record of the journal.
     Record(Record),
+    /// A record of a newer shim that means nothing here.
+    Unknown {
+        /// Its number.
+        seq: i64,
+    },
     /// A line was not told, and is not in the journal.
     Refused {
         /// Which.
@@ -189,13 +195,20 @@ impl Heard {
 fn understand(line: &[u8]) -> Option<News> {
     // A shim writes the number first.
     if line.starts_with(b"{\"seq\"") {
-        return serde_json::from_slice(line).ok().map(News::Record);
+        let unknown = || serde_json::from_slice(line).ok().map(|Numbered { seq }| News::Unknown { seq });
+        return serde_json::from_slice(line).ok().map(News::Record).or_else(unknown);
     }
     Some(match serde_json::from_slice(line).ok()? {
         Report::Hello(hello) => News::Hello(hello),
         Report::Refused { id, reason, leaving } => News::Refused { id, reason, leaving },
         Report::Trouble { text } => News::Trouble(text),
     })
+}
+
+/// What every record has.
+#[derive(Deserialize)]
+struct Numbered {
+    seq: i64,
 }
 
 /// Sends what comes in, until nobody can say anything any more or the link is lost.
@@ -213,6 +226,8 @@ fn start(helper: &Path, agent: &str, text: &[u8]) -> Result<Ready, String> {
     let mut command = Command::new(helper);
     // The agent's id is for people who look at a list of processes. What the shim needs comes on its standard input.
     command.arg0("paseo").arg("__shim").arg(agent).env_clear();
+    // Else the C library learns from one long line to keep as much memory for the next, and there are many shims.
+    command.env("MALLOC_MMAP_THRESHOLD_", "131072").env("MALLOC_TRIM_THRESHOLD_", "131072");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut shim = command.spawn().map_err(failed)?;
     let answer = converse(&mut shim, text);

@@ -72,8 +72,10 @@ enum Phase {
     /// It has ended. Its output is read to the end, unless something else holds it open; where it was asked to end, the
     /// others of its tree have the rest of their grace.
     Draining { until: Instant, asked: bool },
-    /// The journal has its end; the daemon may hear it.
+    /// The journal has its end, as soon as the disk takes it; then the daemon may hear it.
     Leaving { until: Instant },
+    /// Nobody shall wait any more.
+    Left,
 }
 
 struct Full {
@@ -154,7 +156,11 @@ impl Shim {
             }
             Source::Terminated => {
                 self.terminated.rang();
-                self.stop("its shim was told to end (SIGTERM)".to_owned());
+                match self.phase {
+                    // The disk may never take it.
+                    Phase::Leaving { .. } => self.phase = Phase::Left,
+                    _ => self.stop("its shim was told to end (SIGTERM)".to_owned()),
+                }
             }
             Source::Listener => self.accept(),
             Source::Connection => self.converse(flags),
@@ -201,20 +207,26 @@ impl Shim {
     }
 
     fn is_done(&self) -> bool {
-        let Phase::Leaving { until } = self.phase else { return false };
+        let until = match self.phase {
+            Phase::Leaving { until } => until,
+            Phase::Left => return true,
+            Phase::Running | Phase::Stopping { .. } | Phase::Draining { .. } => return false,
+        };
         let heard = match &self.connection {
             Some(connection) => connection.is_attached() && !connection.has_news(&self.journal),
             None => true,
         };
-        heard && !self.journal.is_stuck() || Instant::now() >= until
+        // Without its end the journal would say that this process was lost, and not why the agent has ended.
+        !self.journal.is_stuck() && (heard || Instant::now() >= until)
     }
 
     fn deadline(&self) -> Option<Instant> {
         let phase = match self.phase {
-            Phase::Running => None,
+            Phase::Running | Phase::Left => None,
             Phase::Stopping { force } => Some(force),
             // What it has printed last is read when there is room for it.
             Phase::Draining { .. } if self.waits_for_disk() => None,
+            Phase::Leaving { .. } if self.journal.is_stuck() => None,
             Phase::Draining { until, .. } | Phase::Leaving { until } => Some(until),
         };
         phase.into_iter().chain(self.full.as_ref().map(|full| full.retry)).min()
@@ -240,6 +252,11 @@ impl Shim {
             Ok(()) => {
                 self.full = None;
                 self.report(&Report::Trouble { text: "the journal can be written again".to_owned() });
+                if let Phase::Leaving { until } = &mut self.phase {
+                    *until = now + LAST_WORDS;
+                    // What cannot be made to survive a loss of power is in the files all the same.
+                    let _ = self.journal.sync();
+                }
             }
             Err(error) => {
                 full.retry = now + RETRY;
@@ -300,7 +317,7 @@ impl Shim {
             Phase::Draining { asked: false, .. } => {
                 self.phase = Phase::Draining { until: Instant::now(), asked: false };
             }
-            Phase::Stopping { .. } | Phase::Draining { .. } | Phase::Leaving { .. } => {}
+            Phase::Stopping { .. } | Phase::Draining { .. } | Phase::Leaving { .. } | Phase::Left => {}
         }
     }
 
@@ -329,13 +346,11 @@ impl Shim {
             reason: self.reason.clone(),
         }));
         self.write_down();
-        // What cannot be made to survive a loss of power is in the files all the same.
         let _ = self.journal.sync();
-        let patience = match self.full {
-            None => LAST_WORDS,
-            Some(_) => Duration::from_millis(self.limits.full),
-        };
-        self.phase = Phase::Leaving { until: Instant::now() + patience };
+        self.phase = Phase::Leaving { until: Instant::now() + LAST_WORDS };
+        if let Some(text) = self.trouble() {
+            self.report(&Report::Trouble { text });
+        }
     }
 
     fn tree(&self) -> tree::Look {
@@ -372,12 +387,15 @@ impl Shim {
     }
 
     fn note(&mut self, what: What) {
-        // While the disk takes nothing, the daemon's signals do not pile up.
-        if self.full.is_some() && self.journal.waiting() >= MOST_WAITING {
-            return;
-        }
         if let Err(error) = self.journal.note(what) {
             self.stuck(&error);
+        }
+    }
+
+    /// Notes a signal. While the disk takes nothing, those that the daemon sends do not pile up.
+    fn note_signal(&mut self, signal: String, whom: Whom) {
+        if self.full.is_none() || self.journal.waiting() < MOST_WAITING {
+            self.note(What::Signalled { signal, whom });
         }
     }
 
@@ -392,10 +410,22 @@ impl Shim {
     fn stuck(&mut self, error: &io::Error) {
         if self.full.is_none() {
             let now = Instant::now();
-            let error = sentence(error);
-            self.report(&Report::Trouble { text: trouble(&error) });
-            self.full = Some(Full { since: now, retry: now + RETRY, error });
+            self.full = Some(Full { since: now, retry: now + RETRY, error: sentence(error) });
+            if let Some(text) = self.trouble() {
+                self.report(&Report::Trouble { text });
+            }
         }
+    }
+
+    /// Says what is wrong with the disk, if anything is.
+    fn trouble(&self) -> Option<String> {
+        let Full { error, .. } = self.full.as_ref()?;
+        let follows = match self.phase {
+            Phase::Running => "the agent waits, and is ended when this lasts",
+            Phase::Stopping { .. } | Phase::Draining { .. } => "the agent is being ended",
+            Phase::Leaving { .. } | Phase::Left => "the agent has ended, which is written when there is room",
+        };
+        Some(format!("the journal cannot be written: {error}; {follows}"))
     }
 
     fn report(&mut self, report: &Report) {
@@ -421,10 +451,6 @@ impl Output {
         self.lines.finish(&mut |bytes, cut| last = Some((self.means)(line(bytes, cut))));
         last
     }
-}
-
-fn trouble(error: &str) -> String {
-    format!("the journal cannot be written: {error}; the agent waits, and is ended when this lasts")
 }
 
 /// How long the daemon has to hear the journal's end.

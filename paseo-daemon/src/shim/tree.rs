@@ -4,6 +4,7 @@
 //! a descendant. Elsewhere there is neither that nor `/proc`: there, only process groups are ended.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus, waitid};
@@ -19,6 +20,17 @@ pub fn is_gone(pid: i64, start_time: i64) -> bool {
     }
 }
 
+/// Sends a signal to the process that has this pid and start time: never to one that got its pid since.
+///
+/// # Errors
+///
+/// When it has ended, or may not be told.
+pub fn signal_one(pid: i64, start_time: i64, signal: Signal) -> io::Result<()> {
+    let pid = pid_of(pid).ok_or(io::ErrorKind::NotFound)?;
+    let process = Process { pid, start: start_time, parent: 0, group: None, name: String::new() };
+    Ok(system::signal(&process, signal)?)
+}
+
 /// Reads a number as a process id: what stands in a file may be anything, and 0 and -1 mean something else to the system.
 pub(crate) fn pid_of(number: i64) -> Option<Pid> {
     i32::try_from(number).ok().filter(|number| *number > 0).and_then(Pid::from_raw)
@@ -26,6 +38,9 @@ pub(crate) fn pid_of(number: i64) -> Option<Pid> {
 
 /// Ends what an agent left behind whose shim was itself killed: every process of this user that has exactly this
 /// marker in its environment. Programs of `keep` are spared, with what descends from them. It blocks until all is done.
+///
+/// This finds what can be found: a process that was started with another environment, or that nobody may look into, goes
+/// on. The system shows the environment with which a program was started; what it changes of that later does not count.
 ///
 /// Returns what could not be ended, one sentence each.
 #[must_use]

@@ -54,6 +54,8 @@ pub struct Agent {
     restoring: bool,
     /// Whether an idle process shall leave at once.
     dismissed: bool,
+    /// What its shim said last that is wrong; the next record says that it is over.
+    trouble: Option<String>,
     outputs: VecDeque<Output>,
 }
 
@@ -133,6 +135,8 @@ pub enum Input {
         /// Why not, and what to do.
         reason: String,
     },
+    /// Something is wrong with its process, or with the disk below it, that a person should know.
+    Trouble(String),
     /// The provider has no words for this tell.
     Unsayable {
         /// Which.
@@ -285,6 +289,7 @@ impl Agent {
             outbox,
             restoring: true,
             dismissed: false,
+            trouble: None,
             outputs: VecDeque::new(),
         };
         agent.count_changes();
@@ -519,6 +524,7 @@ impl Machine for Agent {
             }
             Input::NotLaunched { run, reason } => self.not_launched(now, run, reason),
             Input::Unsayable { id, reason } => self.unsayable(now, id, reason),
+            Input::Trouble(text) => self.in_trouble(now, text),
         }
         self.advance(now);
         Ok(())

@@ -1,10 +1,10 @@
 //! What a shim does when its daemon says a word.
 
-use paseo_sdk::provider::{What, Whom};
+use paseo_sdk::provider::Whom;
 use rustix::event::PollFlags;
 use rustix::process::Signal;
 
-use super::{Shim, trouble};
+use super::Shim;
 use crate::shim::child::sentence;
 use crate::shim::connection::Heard;
 use crate::shim::{Hello, Report, VERSION, Word, signals, tree};
@@ -67,7 +67,7 @@ impl Shim {
             }
             Word::Signal { signal, whom } => match signals::parse(&signal) {
                 Some(number) if self.exit.is_none() => {
-                    self.note(What::Signalled { signal: signals::name(number.as_raw()), whom });
+                    self.note_signal(signals::name(number.as_raw()), whom);
                     self.signal(number, whom);
                 }
                 Some(_) => self.report(&Report::Trouble { text: "the agent has ended".to_owned() }),
@@ -104,8 +104,7 @@ impl Shim {
                 connection.report(&Report::Trouble { text });
             }
         }
-        if let Some(full) = &self.full {
-            let text = trouble(&full.error);
+        if let Some(text) = self.trouble() {
             self.report(&Report::Trouble { text });
         }
     }

@@ -27,6 +27,10 @@ impl Agent {
             }
             return;
         }
+        // It could be written.
+        if self.trouble.take().is_some() {
+            self.outputs.push_back(Output::Changed);
+        }
         self.progress.run = heard.run;
         let mut scene = Scene { run: heard.run, record: heard.record, part: 0, at: heard.at };
         if let Some(Fact::Told(id)) = &heard.fact {
@@ -48,6 +52,19 @@ impl Agent {
         if self.restoring {
             self.remember_unheard(position);
         }
+    }
+
+    /// Something is wrong that no journal tells of.
+    pub(super) fn in_trouble(&mut self, now: Timestamp, text: String) {
+        // Whoever comes to a shim is told of it again.
+        if self.trouble.as_ref() == Some(&text) {
+            return;
+        }
+        self.trouble = Some(text.clone());
+        let turn_id = self.turn.as_ref().map(|turn| turn.id().clone());
+        let what = Happening::Notice { text };
+        self.outputs.push_back(Output::Happened { at: now, turn_id, origin: None, what });
+        self.outputs.push_back(Output::Changed);
     }
 
     fn told(&mut self, scene: &mut Scene, id: &TellId) {

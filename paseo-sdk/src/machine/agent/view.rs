@@ -14,6 +14,8 @@ pub struct View {
     pub told: Vec<PromptId>,
     /// Whether there is a process, or one is being started.
     pub has_process: bool,
+    /// What is wrong with the place where it works, if anything is.
+    pub trouble: Option<String>,
 }
 
 impl View {
@@ -24,6 +26,13 @@ impl View {
             || self.told.contains(prompt)
             || self.agent.turn.as_ref().is_some_and(|turn| turn.prompt_id.as_ref() == Some(prompt))
             || self.finished.iter().any(|end| end.prompt_id.as_ref() == Some(prompt))
+    }
+
+    /// Returns the same with something wrong.
+    #[must_use]
+    pub fn in_trouble(&self, trouble: String) -> View {
+        let agent = model::Agent { reason: Some(trouble.clone()), ..self.agent.clone() };
+        View { agent, trouble: Some(trouble), ..self.clone() }
     }
 }
 
@@ -48,7 +57,7 @@ impl Agent {
             labels: about.labels.clone(),
             parent: about.parent.clone(),
             status,
-            reason,
+            reason: self.trouble.clone().or(reason),
             turn: self.turn.as_ref().map(|turn| model::Turn {
                 turn_id: turn.id().clone(),
                 prompt_id: turn.prompt().cloned(),
@@ -71,7 +80,7 @@ impl Agent {
         let finished = self.progress.finished.iter().map(|finished| finished.end.clone()).collect();
         let aside = self.displaced.iter().chain(&self.returned).filter_map(|turn| turn.prompt().cloned());
         let told = self.behind.iter().chain(&self.joined).cloned().chain(aside).collect();
-        View { agent, finished, told, has_process: self.has_process() }
+        View { agent, finished, told, has_process: self.has_process(), trouble: self.trouble.clone() }
     }
 
     fn status(&self) -> Status {
