@@ -23,6 +23,7 @@ use self::inbox::persist;
 pub(crate) use self::inbox::{Inbox, Order};
 use crate::launch::{self, Launcher, Running};
 use crate::live::Live;
+use crate::shim::journal;
 use crate::shim::link::News;
 use crate::store::{self, Log};
 
@@ -93,6 +94,9 @@ pub(crate) struct Process {
     known: i64,
     attached: bool,
     last: i64,
+    /// Whether its shim was told to begin a new segment and has not: until then, what the segment before the last one
+    /// holds may not be read.
+    carrying: bool,
     /// When to look for its shim again, after one that lives did not answer.
     relink: Option<Timestamp>,
 }
@@ -193,12 +197,11 @@ impl Owner {
             }
         };
         self.begin(run, None);
-        let carried = recovered.records.iter().rposition(|record| matches!(record.what, What::Carried(_)));
-        let after = carried.map_or(0, |index| self.take_up(&recovered.records[index]));
-        for record in recovered.records {
-            if record.seq > after && !matches!(record.what, What::Carried(_)) {
-                self.read(&record).await;
-            }
+        self.sync_journal(&directory);
+        let carried = recovered.records.iter().rfind(|record| matches!(record.what, What::Carried(_)));
+        let after = carried.map_or(0, |record| self.take_up(run, record));
+        for record in recovered.records.iter().filter(|record| record.seq > after) {
+            self.read(record).await;
         }
         if let Some(process) = &mut self.process {
             process.known = recovered.running.as_ref().map_or(0, |running| running.known);
@@ -206,23 +209,36 @@ impl Owner {
         }
     }
 
-    /// Starts the session from the summary that a segment begins with; returns the record up to which it reaches.
-    fn take_up(&mut self, record: &Record) -> i64 {
-        let What::Carried(text) = &record.what else { return 0 };
-        let Ok(carried) = serde_json::from_str::<Carried>(text) else { return 0 };
-        if let Some(process) = &mut self.process {
-            let summary = Record { seq: record.seq, at: record.at, what: What::Carried(carried.summary) };
-            process.session.read(&summary);
-            process.last = carried.after;
+    /// Brings to the disk what is read of a journal without its shim: what follows from it is written down, and must not
+    /// be there alone after a loss of power.
+    fn sync_journal(&self, directory: &Path) {
+        let synced = blocking(|| journal::newest_segment(directory).and_then(|segment| segment.sync_data()));
+        if let Err(error) = synced {
+            tracing::warn!(agent = %self.live.id, %error, "a journal cannot be brought to the disk");
         }
-        carried.after
+    }
+
+    /// Starts the session from the summary that a segment begins with; returns the record up to which it reaches.
+    fn take_up(&mut self, run: i64, record: &Record) -> i64 {
+        let What::Carried(text) = &record.what else { return 0 };
+        let Ok(Carried { after, pid, summary }) = serde_json::from_str(text) else { return 0 };
+        if let Some(process) = &mut self.process {
+            process.session.read(&Record { seq: record.seq, at: record.at, what: What::Carried(summary) });
+            process.last = after;
+        }
+        // The record of its start may have been put away, and a process is not remembered: it is there or it is not.
+        let fact = Some(Fact::Launched { pid });
+        let heard = Heard { run, record: after, at: record.time(), fact, events: Vec::new() };
+        let _ = self.machine.handle(record.time(), Input::Heard(heard));
+        after
     }
 
     fn begin(&mut self, run: i64, running: Option<Running>) {
         let session = launch::provider_of(self.machine.about()).session(&self.machine.spec(run));
         let known = running.as_ref().map_or(0, |running| running.known);
         let due = BTreeMap::new();
-        self.process = Some(Process { run, session, due, running, known, attached: false, last: 0, relink: None });
+        let (attached, last, carrying, relink) = (false, 0, false, None);
+        self.process = Some(Process { run, session, due, running, known, attached, last, carrying, relink });
     }
 
     async fn launched(&mut self, launched: (i64, Result<Running, String>)) {
@@ -262,6 +278,7 @@ impl Owner {
         let directory = self.files.runs().join(run.to_string());
         match self.launcher.recover(&self.live.id, run, &directory).await {
             Ok(recovered) => {
+                self.sync_journal(&directory);
                 for record in recovered.records.into_iter().filter(|record| record.seq > last) {
                     self.read(&record).await;
                 }
@@ -290,7 +307,15 @@ impl Owner {
         process.last = record.seq;
         let mut events = Vec::new();
         let mut sayings = 0..;
-        for step in process.session.read(record) {
+        let steps = match record.what {
+            // The session knows what it has said itself.
+            What::Carried(_) => {
+                process.carrying = false;
+                Vec::new()
+            }
+            _ => process.session.read(record),
+        };
+        for step in steps {
             match step {
                 Step::Event(event) => events.push(event),
                 Step::Say(line) => {
@@ -314,8 +339,8 @@ impl Owner {
             What::Exited(exit) => Some(Fact::Exited(exit.clone())),
             What::Said(_) | What::Muttered(_) | What::Signalled { .. } | What::Closed {} | What::Carried(_) => None,
         };
-        // The shim brings to the disk what the agent was told; that it asks or has ended, only its session knows.
-        let weighty = events.iter().any(|event| matches!(event, Event::Asked(_) | Event::TurnEnded(_)));
+        // The shim brings to the disk what the agent was told; what it asks and which turn it has, only its session knows.
+        let weighty = events.iter().any(is_weighty);
         if let Some(running) = process.running.as_ref().filter(|_| weighty)
             && let Err(error) = blocking(|| running.sync_journal())
         {
@@ -340,6 +365,8 @@ impl Owner {
             return;
         };
         process.attached = true;
+        // A lost link may have lost that word.
+        process.carrying = false;
         for (id, line) in std::mem::take(&mut process.due) {
             linked(running.words.write(id, line).await);
         }
@@ -463,12 +490,40 @@ impl Owner {
 
     /// At a quiet moment, lets the shim begin a new segment when the journal has grown large.
     async fn carry_over(&mut self) {
-        let Some(process) = &self.process else { return };
-        let Some(running) = process.running.as_ref().filter(|_| process.attached) else { return };
+        let Some(process) = &mut self.process else { return };
+        let Some(running) = process.running.as_ref().filter(|_| process.attached && !process.carrying) else { return };
         if running.journal_bytes() > CARRY_BEYOND {
-            let carried = Carried { after: process.last, summary: process.session.summary() };
+            let pid = self.machine.view(0).agent.pid.unwrap_or_default();
+            let carried = Carried { after: process.last, pid, summary: process.session.summary() };
+            process.carrying = true;
             linked(running.words.carry(json!(carried).to_string()).await);
         }
+    }
+}
+
+/// Whether an event begins or ends a turn or asks for something, so that the timeline must not know of it and the
+/// journal not.
+fn is_weighty(event: &Event) -> bool {
+    match event {
+        Event::Asked(_)
+        | Event::TurnStarted(_)
+        | Event::TurnEnded(_)
+        | Event::Joined(_)
+        | Event::Dropped(_)
+        | Event::Forgotten(_) => true,
+        Event::Resumable(_)
+        | Event::Delivered(_)
+        | Event::Opened(_)
+        | Event::Wrote { .. }
+        | Event::Closed(_)
+        | Event::Withdrawn(_)
+        | Event::ModeChanged(_)
+        | Event::Remembered(_)
+        | Event::Background(_)
+        | Event::Expecting(_)
+        | Event::CutOff(_)
+        | Event::Notice(_)
+        | Event::Failed(_) => false,
     }
 }
 
@@ -477,6 +532,9 @@ impl Owner {
 struct Carried {
     /// The record up to which the summary reaches; later ones are in the segment before.
     after: i64,
+    /// The process, whose start the segments may not tell any more.
+    #[serde(default)]
+    pid: i64,
     summary: String,
 }
 
