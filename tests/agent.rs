@@ -1,6 +1,8 @@
 //! The life of an agent: what its clients may rely on, whatever it does and whenever the daemon dies.
 
 mod changing;
+mod disk;
+mod histories;
 mod program;
 mod restart;
 mod steering;

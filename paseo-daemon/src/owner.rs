@@ -98,6 +98,9 @@ pub(crate) struct Process {
     known: i64,
     attached: bool,
     last: i64,
+    /// Whether its shim was told to begin a new segment and has not: until then, what the segment before the last one
+    /// holds may not be read.
+    carrying: bool,
     /// When to look for its shim again, after one that lives did not answer.
     relink: Option<Timestamp>,
 }
@@ -169,7 +172,8 @@ impl Owner {
         let session = launch::provider_of(self.machine.about()).session(&self.machine.spec(run));
         let known = running.as_ref().map_or(0, |running| running.known);
         let due = BTreeMap::new();
-        self.process = Some(Process { run, session, due, running, known, attached: false, last: 0, relink: None });
+        let (attached, last, carrying, relink) = (false, 0, false, None);
+        self.process = Some(Process { run, session, due, running, known, attached, last, carrying, relink });
     }
 
     async fn launched(&mut self, launched: (i64, Result<Running, String>)) {
@@ -221,6 +225,7 @@ impl Owner {
         process.last = record.seq;
         if let What::Carried(_) = record.what {
             // It says what the records before it have said already.
+            process.carrying = false;
             return;
         }
         let mut events = Vec::new();
@@ -249,8 +254,8 @@ impl Owner {
             What::Exited(exit) => Some(Fact::Exited(exit.clone())),
             What::Said(_) | What::Muttered(_) | What::Signalled { .. } | What::Closed {} | What::Carried(_) => None,
         };
-        // The shim brings to the disk what the agent was told; that it asks or has ended, only its session knows.
-        let weighty = events.iter().any(|event| matches!(event, Event::Asked(_) | Event::TurnEnded(_)));
+        // The shim brings to the disk what the agent was told; what it asks and which turn it has, only its session knows.
+        let weighty = events.iter().any(is_weighty);
         if let Some(running) = process.running.as_ref().filter(|_| weighty)
             && let Err(error) = blocking(|| running.sync_journal())
         {
@@ -277,6 +282,8 @@ impl Owner {
             return;
         };
         process.attached = true;
+        // A lost link may have lost that word.
+        process.carrying = false;
         reached(Point::Linked);
         for (id, line) in std::mem::take(&mut process.due) {
             linked(running.words.write(id, line).await);
@@ -411,13 +418,41 @@ impl Owner {
 
     /// At a quiet moment, lets the shim begin a new segment when the journal has grown large.
     async fn carry_over(&mut self) {
-        let Some(process) = &self.process else { return };
-        let Some(running) = process.running.as_ref().filter(|_| process.attached) else { return };
+        let Some(process) = &mut self.process else { return };
+        let Some(running) = process.running.as_ref().filter(|_| process.attached && !process.carrying) else { return };
         if running.journal_bytes() > CARRY_BEYOND {
-            let carried = Carried { after: process.last, summary: process.session.summary() };
+            let pid = self.machine.view(0).agent.pid.unwrap_or_default();
+            let carried = Carried { after: process.last, pid, summary: process.session.summary() };
+            process.carrying = true;
             linked(running.words.carry(json!(carried).to_string()).await);
             reached(Point::Carried);
         }
+    }
+}
+
+/// Whether an event begins or ends a turn or asks for something, so that the timeline must not know of it and the
+/// journal not.
+fn is_weighty(event: &Event) -> bool {
+    match event {
+        Event::Asked(_)
+        | Event::TurnStarted(_)
+        | Event::TurnEnded(_)
+        | Event::Joined(_)
+        | Event::Dropped(_)
+        | Event::Forgotten(_) => true,
+        Event::Resumable(_)
+        | Event::Delivered(_)
+        | Event::Opened(_)
+        | Event::Wrote { .. }
+        | Event::Closed(_)
+        | Event::Withdrawn(_)
+        | Event::ModeChanged(_)
+        | Event::Remembered(_)
+        | Event::Background(_)
+        | Event::Expecting(_)
+        | Event::CutOff(_)
+        | Event::Notice(_)
+        | Event::Failed(_) => false,
     }
 }
 

@@ -30,7 +30,7 @@ pub struct Entry {
 pub struct Origin {
     /// Which process life, from 1.
     pub run: i64,
-    /// Which record of its journal.
+    /// Which record of its journal; a number beyond all others for the end of the run.
     pub record: i64,
     /// Which of the entries that this record caused, from 0; from a million on for what paseo said after it.
     pub part: i64,

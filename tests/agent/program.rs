@@ -7,6 +7,7 @@ use paseo_sdk::provider::shell::{Exit, Saying, Shell, Word};
 use paseo_sdk::provider::{
     Ask, Ending, Event, LaunchSpec, Line, Provider, Record, Session, Step, Tell, TellId, Traits, Unsupported, What,
 };
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// Which program an agent runs.
@@ -345,7 +346,7 @@ impl Talker {
 }
 
 /// The meaning of what a [`Talker`] says: each line is an event.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 struct Talk {
     /// Whether a turn runs, so that a process that ends is cut off.
     busy: bool,
@@ -359,6 +360,10 @@ impl Session for Talk {
             What::Said(Line::Text(line)) => self.said(line),
             // Such a tell is taken when it is told.
             What::Told { id, line } if line.starts_with("mode") => vec![Event::Delivered(id.clone())],
+            What::Carried(summary) => {
+                *self = serde_json::from_str(summary).expect("it is its own");
+                Vec::new()
+            }
             What::Exited(_) if self.busy => vec![Event::CutOff("it was in the middle of something".to_owned())],
             _ => Vec::new(),
         };
@@ -381,7 +386,7 @@ impl Session for Talk {
     }
 
     fn summary(&self) -> String {
-        String::new()
+        json!(self).to_string()
     }
 }
 

@@ -85,7 +85,7 @@ fn an_agent_is_saved_when_a_turn_has_ended_whose_joined_prompt_nobody_acknowledg
     steer(&mut world, "p2", "two");
     says(&mut world, &["join prompt.p2", "end"]);
     assert_eq!(world.disk.memory.progress.finished.len(), 2);
-    assert_eq!(world.disk.outbox, []);
+    assert_eq!(world.disk.outbox[..], []);
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn a_prompt_that_was_dropped_is_finished_as_interrupted() {
     assert_eq!(waited(&world, "p2"), Some((WaitOutcome::Interrupted, Some(reason))));
     assert_eq!(ended(&world, "p1"), Some(WaitOutcome::Interrupted));
     assert_eq!(status(&world), Status::Interrupted);
-    assert_eq!(world.disk.outbox, []);
+    assert_eq!(world.disk.outbox[..], []);
     restart(&mut world);
     assert_eq!(ended(&world, "p2"), Some(WaitOutcome::Interrupted));
     assert_eq!(told(&world), ["prompt.p1", "prompt.p2", "interrupt.p1", "interrupt.p2"]);

@@ -2,15 +2,19 @@
 //! things it does. It does what the daemon's owner of an agent does, without a file or a process.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::iter::Sum;
 
 use paseo_sdk::item::{Content, Entry, Happening};
 use paseo_sdk::machine::Machine;
 use paseo_sdk::machine::agent::{About, Agent, Changes, Fact, Heard, Input, Memory, Output, Progress, Refusal, View};
-use paseo_sdk::machine::outbox;
 use paseo_sdk::machine::timeline::{self, Timeline};
 use paseo_sdk::model::{Mode, Prompt, Timestamp};
-use paseo_sdk::provider::{Exit, LaunchSpec, Line, Record, Session, Step, TellId, What};
+use paseo_sdk::provider::{Event, Exit, LaunchSpec, Line, Record, Session, Step, TellId, What};
 
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::disk::{Disk, Journal, Luck};
 use super::program::{Act, Kind, Program};
 
 pub(crate) struct World {
@@ -21,19 +25,39 @@ pub(crate) struct World {
     pub(crate) daemon: Option<Daemon>,
     /// After how many more outputs the daemon dies.
     pub(crate) fuse: Option<u8>,
-    /// How much of what is under way to a shim gets there when the daemon dies.
+    /// After how many more operations of the daemon on its disk the power goes.
+    pub(crate) outage: Option<u8>,
+    /// That the disk takes nothing the next time that the daemon writes, and how that goes on.
+    pub(crate) full: Option<u8>,
+    /// Whether whoever waited for the daemon was told that what he asked for is not written yet.
+    pub(crate) put_off: bool,
+    /// How much of what is under way to a shim gets there when the daemon dies, and of what is not synced to the disk
+    /// when the power goes.
     pub(crate) luck: u8,
+    /// How many records a segment of a journal has before another is begun.
+    pub(crate) carry_beyond: usize,
+    pub(crate) tally: Tally,
     /// What the machine asked for, in short.
     pub(crate) asked: Vec<String>,
 }
 
-/// What a death does not touch.
-pub(crate) struct Disk {
-    pub(crate) memory: Memory,
-    pub(crate) outbox: Vec<outbox::Line>,
-    pub(crate) log: Vec<Entry>,
-    /// Every line that the outbox ever had.
-    pub(crate) history: Vec<outbox::Line>,
+/// How much has happened.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    /// What machines, shims, programs and disks were told.
+    pub(crate) events: u64,
+    pub(crate) deaths: u64,
+    pub(crate) outages: u64,
+}
+
+impl Sum for Tally {
+    fn sum<I: Iterator<Item = Tally>>(tallies: I) -> Tally {
+        tallies.fold(Tally::default(), |sum, tally| Tally {
+            events: sum.events + tally.events,
+            deaths: sum.deaths + tally.deaths,
+            outages: sum.outages + tally.outages,
+        })
+    }
 }
 
 /// A process and its shim.
@@ -42,9 +66,11 @@ pub(crate) struct Run {
     pub(crate) spec: LaunchSpec,
     /// The session that it was to go on with.
     pub(crate) resume: Option<String>,
-    pub(crate) journal: Vec<Record>,
+    pub(crate) journal: Journal,
     pub(crate) program: Program,
     pub(crate) alive: bool,
+    /// What the program was told, whatever became of the journal.
+    pub(crate) told: Vec<TellId>,
     /// What is under way to the shim.
     pub(crate) pipe: VecDeque<Word>,
 }
@@ -53,6 +79,7 @@ pub(crate) enum Word {
     Write(TellId, String),
     Close,
     Stop(String),
+    Carry(String),
 }
 
 pub(crate) struct Daemon {
@@ -73,9 +100,18 @@ struct Process {
     run: i64,
     session: Box<dyn Session>,
     due: BTreeMap<TellId, String>,
-    known: usize,
+    known: i64,
     attached: bool,
     last: i64,
+    carrying: bool,
+}
+
+/// What a new segment of a journal begins with.
+#[derive(Serialize, Deserialize)]
+struct Carried {
+    after: i64,
+    pid: i64,
+    summary: String,
 }
 
 /// The daemon is no more.
@@ -87,10 +123,21 @@ type Lives<T = ()> = Result<T, Died>;
 impl World {
     pub(crate) fn new(kind: Kind, mode: Mode) -> World {
         let memory = Memory { about: about(mode), progress: Progress::default() };
-        let disk = Disk { memory, outbox: Vec::new(), log: Vec::new(), history: Vec::new() };
-        let now = Timestamp(1_700_000_000_000);
-        let runs = BTreeMap::new();
-        let mut world = World { kind, now, disk, runs, daemon: None, fuse: None, luck: 0, asked: Vec::new() };
+        let mut world = World {
+            kind,
+            now: Timestamp(1_700_000_000_000),
+            disk: Disk::new(memory),
+            runs: BTreeMap::new(),
+            daemon: None,
+            fuse: None,
+            outage: None,
+            full: None,
+            put_off: false,
+            luck: 0,
+            carry_beyond: usize::MAX,
+            tally: Tally::default(),
+            asked: Vec::new(),
+        };
         world.start().expect("nothing kills it");
         world
     }
@@ -103,7 +150,7 @@ impl World {
     /// Starts a daemon on what the last one left.
     pub(crate) fn start(&mut self) -> Lives {
         assert!(self.daemon.is_none(), "one daemon at a time");
-        let (memory, lines) = (self.disk.memory.clone(), self.disk.outbox.clone());
+        let (memory, lines) = (self.disk.memory.clone(), self.disk.outbox.to_vec());
         let agent = Agent::restore(self.kind.traits(), memory, lines);
         let written = self.disk.log.iter().rev().find_map(|entry| entry.origin);
         let timeline = Timeline::new(self.disk.log.last().map_or(0, |entry| entry.seq), written);
@@ -120,33 +167,50 @@ impl World {
     fn restore_run(&mut self, run: i64) -> Lives {
         let (records, known) = self.recover(run);
         self.begin(run, known);
-        for record in records {
-            self.read(&record)?;
+        self.sync_journal(run)?;
+        let carried = records.iter().rfind(|record| matches!(record.what, What::Carried(_)));
+        let after = carried.map_or(0, |record| self.take_up(run, record));
+        for record in records.iter().filter(|record| record.seq > after) {
+            self.read(record)?;
         }
         Ok(())
     }
 
-    /// Reads a journal, and attaches to its shim; a journal without a shim is given its end.
-    fn recover(&mut self, run: i64) -> (Vec<Record>, usize) {
-        let now = self.now;
-        let it = self.runs.get_mut(&run).expect("the run is there");
-        if !it.alive && !it.ended() {
-            it.record(now, What::Exited(Exit { reason: Some("its process was lost".to_owned()), ..Exit::default() }));
-        }
-        let records = it.journal.clone();
-        // A shim reads one connection to its end before it answers the next.
-        while self.take(run) {}
-        (records, self.runs[&run].journal.len())
+    /// Starts the session from the summary that a segment begins with.
+    fn take_up(&mut self, run: i64, record: &Record) -> i64 {
+        let What::Carried(text) = &record.what else { panic!("this is no summary") };
+        let Carried { after, pid, summary } = serde_json::from_str(text).expect("a daemon has written it");
+        let process = self.daemon().process.as_mut().expect("its journal is being read");
+        process.session.read(&Record { what: What::Carried(summary), ..record.clone() });
+        process.last = after;
+        let fact = Some(Fact::Launched { pid });
+        let heard = Heard { run, record: after, at: record.time(), fact, events: Vec::new() };
+        self.daemon().agent.handle(record.time(), Input::Heard(heard)).expect("a record is never refused");
+        after
     }
 
-    fn begin(&mut self, run: i64, known: usize) {
+    /// Reads a journal, and attaches to its shim; a journal without a shim is given its end.
+    fn recover(&mut self, run: i64) -> (Vec<Record>, i64) {
+        let now = self.now;
+        let it = self.runs.get_mut(&run).expect("the run is there");
+        if !it.alive && !it.journal.has_ended() {
+            it.exit(now, Exit { reason: Some("its process was lost".to_owned()), ..Exit::default() });
+        }
+        let records = it.journal.held().cloned().collect();
+        // A shim reads one connection to its end before it answers the next.
+        while self.take(run) {}
+        (records, self.runs[&run].journal.last())
+    }
+
+    fn begin(&mut self, run: i64, known: i64) {
         let spec = self.daemon().agent.spec(run);
         assert_eq!(
             spec.rules, self.runs[&run].spec.rules,
             "a session that is made again knows the rules of its launch"
         );
         let session = self.kind.session(&spec);
-        let process = Process { run, session, due: BTreeMap::new(), known, attached: false, last: 0 };
+        let (due, attached, last, carrying) = (BTreeMap::new(), false, 0, false);
+        let process = Process { run, session, due, known, attached, last, carrying };
         self.daemon().process = Some(process);
     }
 
@@ -156,8 +220,9 @@ impl World {
 
     /// Kills the daemon.
     pub(crate) fn die(&mut self) -> Died {
-        self.fuse = None;
+        (self.fuse, self.outage, self.full) = (None, None, None);
         self.daemon = None;
+        self.tally.deaths += 1;
         for run in self.runs.values_mut() {
             let arrives = usize::from(self.luck) % (run.pipe.len() + 1);
             run.pipe.truncate(arrives);
@@ -165,9 +230,72 @@ impl World {
         Died
     }
 
+    /// Ends everything, and takes some of what no disk was asked to keep.
+    pub(crate) fn lose_power(&mut self) -> Died {
+        let now = self.now;
+        let mut luck = Luck::of(self.luck);
+        let launching = self.daemon.take().and_then(|daemon| daemon.launching);
+        if let Some(launching) = launching.filter(|_| luck.up_to(1) > 0) {
+            self.spawn(launching, false);
+        }
+        (self.fuse, self.outage, self.full) = (None, None, None);
+        self.tally.outages += 1;
+        self.disk.lose_power(&mut luck);
+        for run in self.runs.values_mut() {
+            if let Some(Word::Write(id, line)) = run.pipe.pop_front().filter(|_| run.alive && luck.up_to(1) > 0) {
+                // The shim was about to tell it.
+                run.write_down(now, &id, &line);
+            }
+            run.pipe.clear();
+            run.alive = false;
+            run.journal.lose_power(&mut luck);
+        }
+        Died
+    }
+
+    /// Lets the daemon do something to its files, unless the power goes before that.
+    fn on_disk<T>(&mut self, work: impl FnOnce(&mut World) -> T) -> Lives<T> {
+        if let Some(how) = self.full.take() {
+            self.wait_for_room(how)?;
+        }
+        match self.outage {
+            Some(0) => return Err(self.lose_power()),
+            Some(left) => self.outage = Some(left - 1),
+            None => {}
+        }
+        self.tally.events += 1;
+        Ok(work(self))
+    }
+
+    /// Waits until the disk takes something, or does not live to see it. Meanwhile shims and programs go on, and whoever
+    /// asks for something is refused.
+    fn wait_for_room(&mut self, how: u8) -> Lives {
+        self.put_off = true;
+        let mut luck = Luck::of(how);
+        let run = self.runs.last_key_value().map_or(0, |(run, _)| *run);
+        for _ in 0..luck.up_to(6) {
+            self.now = self.now.plus(1_000);
+            match luck.up_to(2) {
+                0 => drop(self.take(run)),
+                1 => self.act(|program| program.act(how)),
+                _ => {}
+            }
+        }
+        match how % 5 {
+            0 => Err(self.die()),
+            1 if self.outage.is_some() => Err(self.lose_power()),
+            _ => Ok(()),
+        }
+    }
+
+    fn sync_journal(&mut self, run: i64) -> Lives {
+        self.on_disk(|world| world.runs.get_mut(&run).expect("the run is there").journal.sync())
+    }
+
     /// Tells the machine something, and does what follows.
     pub(crate) fn tell(&mut self, input: Input) -> Lives<Result<(), Refusal>> {
         let now = self.now;
+        self.tally.events += 1;
         let answer = self.daemon().agent.handle(now, input);
         self.carry_out()?;
         Ok(answer)
@@ -179,6 +307,7 @@ impl World {
         let later = self.now.plus(most);
         self.now = due.map_or(later, |due| due.clamp(self.now, later));
         let now = self.now;
+        self.tally.events += 1;
         self.daemon().agent.expire(now);
         self.carry_out()
     }
@@ -190,22 +319,25 @@ impl World {
                 Some(left) => self.fuse = Some(left - 1),
                 None => {}
             }
-            self.carry_out_one(output);
+            self.carry_out_one(output)?;
         }
         Ok(())
     }
 
-    fn carry_out_one(&mut self, output: Output) {
+    fn carry_out_one(&mut self, output: Output) -> Lives {
         let now = self.now;
         match output {
             Output::Keep(line) => {
-                self.disk.history.push(line.clone());
-                self.disk.outbox.push(line);
+                self.on_disk(|world| {
+                    world.disk.history.push(line.clone());
+                    world.disk.outbox.append(line);
+                })?;
+                self.on_disk(|world| world.disk.outbox.sync())?;
             }
             Output::Happened { at, turn_id, origin, what } => {
-                self.write(timeline::Input::Append { at, turn_id, origin, what });
+                self.write(timeline::Input::Append { at, turn_id, origin, what })?;
             }
-            Output::Wrote { item_id, text } => self.write(timeline::Input::Wrote { item_id, text }),
+            Output::Wrote { item_id, text } => self.write(timeline::Input::Wrote { item_id, text })?,
             Output::Launch { run, resume } => {
                 self.asked.push(format!("launch {run}"));
                 let spec = self.daemon().agent.spec(run);
@@ -214,7 +346,7 @@ impl World {
             }
             Output::Tell(id, tell) => {
                 self.asked.push(format!("tell {id}"));
-                let Some(process) = &self.daemon().process else { return };
+                let Some(process) = &self.daemon().process else { return Ok(()) };
                 let run = process.run;
                 match process.session.phrase(&id, &tell) {
                     Ok(line) => self.send(run, Word::Write(id, line)),
@@ -232,21 +364,47 @@ impl World {
                 self.asked.push(format!("stop: {reason}"));
                 self.send_now(Word::Stop(reason));
             }
-            Output::Save(memory) => self.disk.memory = *memory,
-            Output::Rewrite(lines) => self.disk.outbox = lines,
+            Output::Save(memory) => {
+                self.on_disk(|world| world.disk.log.sync())?;
+                self.on_disk(|world| {
+                    world.disk.memory = *memory;
+                    world.disk.remembered = world.disk.log.len();
+                })?;
+            }
+            Output::Rewrite(lines) => {
+                self.on_disk(|world| world.disk.outbox.replace(lines))?;
+                self.carry_over();
+            }
             Output::Changed => {}
+        }
+        Ok(())
+    }
+
+    /// At a quiet moment, lets the shim begin a new segment when the journal has grown large.
+    fn carry_over(&mut self) {
+        let pid = self.view().agent.pid;
+        let Some(process) = self.daemon().process.as_mut().filter(|process| process.attached && !process.carrying)
+        else {
+            return;
+        };
+        let (run, after, summary) = (process.run, process.last, process.session.summary());
+        if self.runs[&run].journal.size() > self.carry_beyond {
+            let carried = Carried { after, pid: pid.expect("a process that is attached"), summary };
+            self.send(run, Word::Carry(json!(carried).to_string()));
+            self.daemon().process.as_mut().expect("it is there").carrying = true;
         }
     }
 
-    fn write(&mut self, input: timeline::Input) {
+    fn write(&mut self, input: timeline::Input) -> Lives {
         let now = self.now;
         let Daemon { timeline, .. } = self.daemon();
         let Ok(()) = timeline.handle(now, input);
         while let Some(output) = self.daemon().timeline.poll() {
             if let timeline::Output::Write(entry) = output {
-                self.disk.log.push(*entry);
+                self.on_disk(|world| world.disk.log.append(*entry))?;
             }
         }
+        Ok(())
     }
 
     fn send_now(&mut self, word: Word) {
@@ -281,9 +439,9 @@ impl World {
     fn spawn(&mut self, launching: Launching, deaf: bool) {
         let Launching { run, spec, resume } = launching;
         let program = self.kind.program(deaf, &spec, resume.as_deref());
-        let (journal, pipe) = (Vec::new(), VecDeque::new());
-        let mut it = Run { spec, resume, journal, program, alive: true, pipe };
-        it.record(self.now, What::Launched { pid: 100 + run, start_time: 0 });
+        let (journal, pipe, told) = (Journal::new(), VecDeque::new(), Vec::new());
+        let mut it = Run { spec, resume, journal, program, alive: true, told, pipe };
+        it.journal.note(self.now, What::Launched { pid: 100 + run, start_time: 0 });
         assert!(self.runs.insert(run, it).is_none(), "run {run} is there already");
     }
 
@@ -301,10 +459,10 @@ impl World {
         let Some(process) = &self.daemon().process else { return Ok(false) };
         let (run, last) = (process.run, process.last);
         let it = &self.runs[&run];
-        let next = it.journal.get(usize::try_from(last).expect("a place in a journal")).cloned();
+        let next = it.journal.next(last).cloned();
         match next {
             Some(record) => self.read(&record)?,
-            None if !it.alive && !it.ended() => {
+            None if !it.alive && !it.journal.has_ended() => {
                 // The link is gone.
                 let (records, _) = self.recover(run);
                 self.read(records.last().expect("a journal with an end"))?;
@@ -324,10 +482,20 @@ impl World {
         let run = process.run;
         let mut events = Vec::new();
         let mut says = Vec::new();
-        for (number, step) in process.session.read(record).into_iter().enumerate() {
+        let mut sayings = 0..;
+        let steps = match record.what {
+            // The session knows what it has said itself.
+            What::Carried(_) => {
+                process.carrying = false;
+                Vec::new()
+            }
+            _ => process.session.read(record),
+        };
+        for step in steps {
             match step {
                 Step::Event(event) => events.push(event),
                 Step::Say(line) => {
+                    let number: i64 = sayings.next().expect("a few");
                     let id = TellId(format!("r{}.{number}", record.seq));
                     match process.attached {
                         true => says.push(Word::Write(id, line)),
@@ -345,10 +513,14 @@ impl World {
             What::Exited(exit) => Some(Fact::Exited(exit.clone())),
             _ => None,
         };
+        self.runs.get_mut(&run).expect("the run is there").pipe.extend(says);
+        if events.iter().any(is_weighty) {
+            self.sync_journal(run)?;
+        }
         if matches!(fact, Some(Fact::Exited(_))) {
             self.daemon().process = None;
         }
-        self.runs.get_mut(&run).expect("the run is there").pipe.extend(says);
+        self.tally.events += 1;
         let heard = Heard { run, record: record.seq, at: record.time(), fact, events };
         self.daemon().agent.handle(record.time(), Input::Heard(heard)).expect("a record is never refused");
         self.carry_out()
@@ -356,10 +528,11 @@ impl World {
 
     fn attach_if_known(&mut self) -> Lives {
         let Some(process) = &mut self.daemon().process else { return Ok(()) };
-        if process.attached || usize::try_from(process.last).is_ok_and(|last| last < process.known) {
+        if process.attached || process.last < process.known {
             return Ok(());
         }
         process.attached = true;
+        process.carrying = false;
         let run = process.run;
         let due = std::mem::take(&mut process.due);
         if !self.runs[&run].alive {
@@ -383,19 +556,21 @@ impl World {
         if !it.alive {
             return true;
         }
+        self.tally.events += 1;
         match word {
             Word::Write(id, line) => {
-                let told = |record: &Record| matches!(&record.what, What::Told { id: told, .. } if *told == id);
-                if !it.journal.iter().any(told) {
-                    it.record(now, What::Told { id, line: line.clone() });
+                if it.write_down(now, &id, &line) {
+                    it.journal.sync();
                     let says = it.program.told(&line);
+                    it.told.push(id);
                     it.say(now, says);
                 }
             }
             Word::Close => {
-                it.record(now, What::Closed {});
+                it.journal.note(now, What::Closed {});
                 it.program.close();
             }
+            Word::Carry(text) => it.journal.carry(now, text),
             Word::Stop(reason) => it.exit(now, Exit { reason: Some(reason), ..Exit::default() }),
         }
         true
@@ -405,6 +580,7 @@ impl World {
     pub(crate) fn act(&mut self, choose: impl FnOnce(&mut Program) -> Act) {
         let now = self.now;
         let Some((_, it)) = self.runs.iter_mut().next_back().filter(|(_, run)| run.alive) else { return };
+        self.tally.events += 1;
         match choose(&mut it.program) {
             Act::Say(lines) => it.say(now, lines),
             Act::Exit(code) => it.exit(now, Exit { code: Some(code), ..Exit::default() }),
@@ -434,7 +610,7 @@ impl World {
 
     /// What was told, in the order in which it was, over all runs.
     pub(crate) fn told(&self) -> Vec<TellId> {
-        let records = self.runs.values().flat_map(|run| &run.journal);
+        let records = self.runs.values().flat_map(|run| run.journal.iter());
         records
             .filter_map(|record| match &record.what {
                 What::Told { id, .. } => Some(id.clone()),
@@ -445,7 +621,7 @@ impl World {
 
     /// The same as lines.
     pub(crate) fn told_lines(&self) -> Vec<String> {
-        let records = self.runs.values().flat_map(|run| &run.journal);
+        let records = self.runs.values().flat_map(|run| run.journal.iter());
         records
             .filter_map(|record| match &record.what {
                 What::Told { line, .. } => Some(line.clone()),
@@ -460,7 +636,7 @@ impl World {
         words
             .filter_map(|word| match word {
                 Word::Write(id, _) => Some(id.clone()),
-                Word::Close | Word::Stop(_) => None,
+                Word::Close | Word::Stop(_) | Word::Carry(_) => None,
             })
             .collect()
     }
@@ -472,25 +648,41 @@ impl World {
 }
 
 impl Run {
-    fn record(&mut self, now: Timestamp, what: What) {
-        let seq = i64::try_from(self.journal.len()).expect("a short journal") + 1;
-        self.journal.push(Record { seq, at: now.0, what });
+    /// Notes that the program is told something; false where it was told so before.
+    fn write_down(&mut self, now: Timestamp, id: &TellId, line: &str) -> bool {
+        // Only what is still there can be known.
+        let known = self.journal.held().any(|record| matches!(&record.what, What::Told { id: told, .. } if told == id));
+        if !known {
+            self.journal.note(now, What::Told { id: id.clone(), line: line.to_owned() });
+        }
+        !known
     }
 
     pub(crate) fn say(&mut self, now: Timestamp, lines: Vec<String>) {
         for line in lines {
-            self.record(now, What::Said(Line::Text(line)));
+            self.journal.note(now, What::Said(Line::Text(line)));
         }
     }
 
+    /// Notes the end, which is on the disk before anybody hears of it.
     pub(crate) fn exit(&mut self, now: Timestamp, exit: Exit) {
-        self.record(now, What::Exited(exit));
+        self.journal.note(now, What::Exited(exit));
+        self.journal.sync();
         self.alive = false;
     }
+}
 
-    fn ended(&self) -> bool {
-        self.journal.last().is_some_and(|record| matches!(record.what, What::Exited(_)))
-    }
+/// Whether an event begins or ends a turn or asks for something.
+fn is_weighty(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Asked(_)
+            | Event::TurnStarted(_)
+            | Event::TurnEnded(_)
+            | Event::Joined(_)
+            | Event::Dropped(_)
+            | Event::Forgotten(_)
+    )
 }
 
 fn tale(entry: &Entry) -> String {

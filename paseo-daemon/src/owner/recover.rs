@@ -74,12 +74,11 @@ impl Owner {
         let directory = self.run_directory(run);
         let first = blocking(|| journal::read(&directory).ok()?.next()?.ok());
         let Some(Record { seq, at, what: What::Carried(text) }) = first else { return };
-        let Ok(Carried { after, summary }) = serde_json::from_str(&text) else { return };
+        let Ok(Carried { after, pid, summary }) = serde_json::from_str(&text) else { return };
         let Some(process) = &mut self.process else { return };
         process.session.read(&Record { seq, at, what: What::Carried(summary) });
         process.last = after;
-        // Among the records that are not read again is the one that there is a process.
-        let pid = blocking(|| journal::processes(&directory)).ok().flatten().map_or(0, |ready| ready.pid);
+        // The record of its start may have been put away, and a process is not remembered: it is there or it is not.
         let fact = Some(Fact::Launched { pid });
         let heard = Heard { run, record: after, at: Timestamp(at), fact, events: Vec::new() };
         self.tell(Input::Heard(heard)).await;
@@ -109,6 +108,12 @@ impl Owner {
     async fn read_journal(&mut self, directory: &Path) -> io::Result<()> {
         let Some(process) = &self.process else { return Ok(()) };
         let (run, last) = (process.run, process.last);
+        // What follows from what is read is written down, and must not be there alone after a loss of power.
+        if let Err(error) = blocking(|| journal::newest_segment(directory).and_then(|segment| segment.sync_data()))
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(agent = %self.live.id, %error, "a journal cannot be brought to the disk");
+        }
         let mut records = match blocking(|| journal::read_after(directory, last)) {
             Ok(records) => records,
             // Its shim never came so far as to say anything.
@@ -139,6 +144,9 @@ impl Owner {
 pub(super) struct Carried {
     /// The record up to which the summary reaches; later ones are in the segment before.
     pub(super) after: i64,
+    /// The process, whose start the segments may not tell any more.
+    #[serde(default)]
+    pub(super) pid: i64,
     pub(super) summary: String,
 }
 

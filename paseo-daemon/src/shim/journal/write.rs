@@ -135,6 +135,8 @@ impl Journal {
         // It gets its name when its first record is whole: a reader begins with the newest segment.
         let unfinished = path.with_extension("new");
         let write = || -> io::Result<(File, u64)> {
+            // Nobody brings this segment to the disk once there is another.
+            self.file.sync_data()?;
             let _ = fs::remove_file(&unfinished);
             let file = create(&unfinished)?;
             let mut buffer = Vec::new();
@@ -150,6 +152,8 @@ impl Journal {
         let (file, length) = write().inspect_err(|_| {
             let _ = fs::remove_file(&unfinished);
         })?;
+        // What is written from now on must be found under that name.
+        let _ = File::open(&self.run_dir).and_then(|directory| directory.sync_all());
         next.length = length;
         self.file = file;
         self.last = next.first;

@@ -12,7 +12,11 @@ use crate::provider::{Ask, Ending, Event, Exit, Tell, TellId};
 
 impl Agent {
     pub(super) fn hear(&mut self, heard: Heard) {
-        let position = Position { run: heard.run, record: heard.record };
+        let record = match heard.fact {
+            Some(Fact::Exited(_)) => END,
+            _ => heard.record,
+        };
+        let position = Position { run: heard.run, record };
         if let Some(Fact::Launched { pid }) = heard.fact {
             self.process = Process::Live { run: heard.run, pid, attached: false, idle_until: None };
             self.outputs.push_back(Output::Changed);
@@ -31,8 +35,12 @@ impl Agent {
         if self.trouble.take().is_some() {
             self.outputs.push_back(Output::Changed);
         }
+        if self.restoring {
+            // Of records that were lost with the power, some may have been here when it happened.
+            self.remember_unheard(Position { record: record.saturating_sub(1), ..position });
+        }
         self.progress.run = heard.run;
-        let mut scene = Scene { run: heard.run, record: heard.record, part: 0, at: heard.at };
+        let mut scene = Scene { run: heard.run, record, part: 0, at: heard.at };
         if let Some(Fact::Told(id)) = &heard.fact {
             self.told(&mut scene, id);
         }
@@ -386,6 +394,12 @@ impl Agent {
         self.outputs.push_back(Output::Happened { at: scene.at, turn_id, origin, what });
     }
 }
+
+/// The number under which the end of a run is known; no journal has as many records.
+///
+/// It comes after all else, also where a loss of power has taken the last records from the journal and not from the
+/// timeline: then the end that the journal is given has a number there that was another one's.
+const END: i64 = 1_000_000_000_000;
 
 /// How many rules are remembered.
 const REMEMBERED_RULES: usize = 100;
