@@ -10,9 +10,11 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use paseo_sdk::error::{ApiError, Code};
 use rustix::fs::FlockOperation;
+use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
 use crate::home::Home;
@@ -46,6 +48,7 @@ impl Lock {
             ApiError::new(Code::Unavailable, format!("cannot lock {}: {error}", path.display()))
                 .hint("the home must be on a local disk that can be written")
         };
+        let mut patience = PATIENCE;
         loop {
             let file = match inherited(&path) {
                 Some(file) => file,
@@ -60,6 +63,12 @@ impl Lock {
             };
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
+                // A process that a daemon was starting when it was killed has its files for another moment.
+                Err(rustix::io::Errno::WOULDBLOCK) if patience > 0 && is_dead(holder(home.path())) => {
+                    patience -= 1;
+                    std::thread::sleep(PAUSE);
+                    continue;
+                }
                 Err(rustix::io::Errno::WOULDBLOCK) => return Err(held(home)),
                 Err(errno) => return Err(cannot(errno.into())),
             }
@@ -104,6 +113,16 @@ impl Drop for Lock {
             let _ = std::fs::remove_file(&self.path);
         }
     }
+}
+
+/// How often a lock is tried that a dead process is said to hold, and how long between.
+const PATIENCE: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Whether the process that the file names is no more.
+fn is_dead(holder: Option<Holder>) -> bool {
+    let pid = holder.and_then(|holder| Pid::from_raw(i32::try_from(holder.pid).ok()?));
+    pid.is_some_and(|pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
 }
 
 /// Reads what the last daemon of a home wrote about itself. It may have died since: only an answer shows that it lives.

@@ -342,12 +342,14 @@ impl Story {
 
 /// Asks for what a client does not ask for twice by itself, until it is known to be done.
 async fn until_taken<T, F: Future<Output = Result<T, ApiError>>>(ask: impl Fn() -> F) -> Result<T, ApiError> {
-    loop {
-        match ask().await {
-            Err(error) if error.code == Code::Unavailable => {}
-            answer => return answer,
+    let mut answer = ask().await;
+    for _ in 0..100 {
+        match answer {
+            Err(error) if error.code == Code::Unavailable => answer = ask().await,
+            _ => break,
         }
     }
+    answer
 }
 
 /// Checks that a prompt was said, begun and ended once.
