@@ -290,11 +290,7 @@ impl Launcher {
             Ok(running) => Ok(running),
             Err(error) => {
                 // It must not live on beside the next run. It ends its agent first, and whoever comes later reads so.
-                if let Some(shim) =
-                    tree::pid_of(ready.shim_pid).filter(|_| !tree::is_gone(ready.shim_pid, ready.shim_start_time))
-                {
-                    let _ = rustix::process::kill_process(shim, rustix::process::Signal::TERM);
-                }
+                let _ = tree::signal_one(ready.shim_pid, ready.shim_start_time, rustix::process::Signal::TERM);
                 // One that is stuck must not keep the agent starting for ever.
                 let _ = tokio::time::timeout(FAREWELL, link::reap(ready.shim_pid)).await;
                 Err(format!("its shim does not answer: {error}"))

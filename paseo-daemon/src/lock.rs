@@ -115,10 +115,6 @@ impl Drop for Lock {
     }
 }
 
-/// How often a lock is tried that a dead process is said to hold, and how long between.
-const PATIENCE: u32 = 100;
-const PAUSE: Duration = Duration::from_millis(20);
-
 /// Whether the process that the file names is no more.
 fn is_dead(holder: Option<Holder>) -> bool {
     let pid = holder.and_then(|holder| Pid::from_raw(i32::try_from(holder.pid).ok()?));
@@ -173,3 +169,7 @@ fn held(home: &Home) -> ApiError {
     }
     .hint("`paseo daemon status` shows it, `paseo daemon stop` stops it; or choose another home with `--home`")
 }
+
+/// How often a lock is tried that a dead process is said to hold, and how long between.
+const PATIENCE: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(20);

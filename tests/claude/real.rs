@@ -7,11 +7,12 @@ use paseo_sdk::catalogue::{
     WatchAgents, WatchFrom, WhenBusy,
 };
 use paseo_sdk::item::{Content, Entry, Happening, Item, TodoStatus};
-use paseo_sdk::model::{AgentId, Behavior, Event, Mode, Permission, PermissionKind, WaitOutcome};
+use paseo_sdk::model::{AgentId, Behavior, Event, Mode, Permission, PermissionKind, Status, WaitOutcome};
 use paseo_sdk::{Client, Code};
 use serde_json::json;
 
 use crate::conformance::stage::{Kind, Stage, answer, kill_agent, notices, send, status, turns};
+use crate::daemon::watching::follow;
 use crate::lab::{calls, timeline};
 use crate::messages_api::program::claude_program;
 
@@ -395,5 +396,77 @@ async fn a_system_prompt_and_servers_reach_the_program_and_nobody_else() {
     let journal = stage.lab.home().join(format!("agents/{agent}/runs/1/journal-000001.ndjson"));
     let journal = std::fs::read_to_string(journal).expect("its journal");
     assert!(journal.contains(r#"{\"name\":\"lab\",\"status\":"#), "the program knows the server");
+    stage.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_is_killed_ten_times_in_a_turn_loses_nothing_of_it() {
+    let Some(program) = claude_program() else { return };
+    let mut stage = Stage::new(Kind::Claude { program }).await;
+    let client = stage.start();
+    let (asking, permission) = stage.asks(&client, &stage.kind.runs("touch made")).await;
+    let prompt = "[[say: at first]] [[bash: echo on > started; cat go > end; echo over]] [[hold: gate]]";
+    let working = client.create_agent(stage.free(prompt).in_background()).await.expect("it starts").agent_id;
+    stage.started(&client, &working).await;
+    let pids = [status(&client, &asking).await.pid, status(&client, &working).await.pid];
+    let mut seen: Vec<Entry> = Vec::new();
+    for round in 0..10 {
+        let after = seen.last().map_or(0, |entry| entry.seq);
+        let mut watch = client.watch(follow(&working, after));
+        stage.kill();
+        stage.start();
+        let now = [status(&client, &asking).await, status(&client, &working).await];
+        assert_eq!(now.each_ref().map(|agent| agent.pid), pids, "the same processes, after {round}");
+        assert_eq!(now.each_ref().map(|agent| agent.status), [Status::Waiting, Status::Running]);
+        assert_eq!(now[0].permissions, std::slice::from_ref(&permission));
+        match round {
+            // Killed while a command runs, then while the model streams.
+            4 => stage.let_command_go().await,
+            9 => stage.api.release("gate"),
+            _ => {}
+        }
+        let last = status(&client, &working).await.last_seq;
+        while seen.last().is_none_or(|entry| entry.seq < last) {
+            if let Event::AgentEntry { entry, .. } = watch.next().await.expect("it goes on").expect("it goes on") {
+                seen.push(*entry);
+            }
+        }
+    }
+    let done = client.wait_for_agent(WaitForAgent::one(&working)).await.expect("it ends");
+    assert_eq!(
+        (done.outcome, done.last_message.as_deref()),
+        (Some(WaitOutcome::Completed), Some("gate is held and released"))
+    );
+    let entries = timeline(&client, &working).await;
+    assert_eq!(seen[..], entries[..seen.len()], "each entry once, in order");
+    let [call] = &calls(&entries)[..] else { panic!("one call: {entries:#?}") };
+    assert_eq!(call.output.as_deref().map(str::trim_end), Some("over"));
+    assert_eq!(turns(&client, &working).await, 1);
+    client
+        .respond_to_permission(answer(&asking, &permission, Behavior::Allow))
+        .await
+        .expect("it can still be answered");
+    let done = client.wait_for_agent(WaitForAgent::one(&asking)).await.expect("it ends");
+    assert_eq!(done.outcome, Some(WaitOutcome::Completed), "{done:?}");
+    assert!(stage.file("made").exists());
+    stage.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_killed_shim_nothing_is_left_and_the_conversation_goes_on() {
+    let Some((stage, client)) = stage().await else { return };
+    let agent = stage.runs(&client).await;
+    let run = stage.lab.home().join(format!("agents/{agent}/runs/1"));
+    let shim = paseo_daemon::shim::journal::processes(&run).expect("its file").expect("its shim");
+    paseo_daemon::shim::tree::signal_one(shim.shim_pid, shim.shim_start_time, rustix::process::Signal::KILL)
+        .expect("it is killed");
+    let lost = client.wait_for_agent(WaitForAgent::one(&agent)).await.expect("it is noticed");
+    assert_eq!((lost.outcome, lost.status), (Some(WaitOutcome::Interrupted), Status::Interrupted), "{lost:?}");
+    assert!(lost.reason.is_some_and(|reason| reason.contains("lost")));
+    assert_eq!(crate::lab::processes_in(&stage.lab.work()), Vec::<String>::new(), "nothing of its tree is left");
+    let again = send(&client, &agent, "[[text: still here]]").await;
+    assert_eq!(again.last_message.as_deref(), Some("still here"), "{again:?}");
+    let heard = heard(&stage).join("\n");
+    assert!(heard.contains("cat go > end"), "it goes on in the conversation that was, and is told: {heard}");
     stage.end(&client).await;
 }

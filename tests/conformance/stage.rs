@@ -139,7 +139,7 @@ impl Stage {
     }
 
     /// Returns when the command that runs has said so, and the daemon has heard that it does.
-    async fn started(&self, client: &Client, agent: &AgentId) {
+    pub(crate) async fn started(&self, client: &Client, agent: &AgentId) {
         let started = self.lab.work().join("started");
         let read = tokio::task::spawn_blocking(move || std::fs::read_to_string(started));
         tokio::select! {

@@ -48,6 +48,7 @@ impl Left {
         let warning = warnings.iter().find(|warning| warning.contains(about) && warning.contains(self.agent.as_str()));
         let warning = warning.unwrap_or_else(|| panic!("nothing about {about} in {warnings:?}"));
         let aside = warning.split(' ').find(|word| word.contains(".damaged-")).expect("it says where that is");
+        let aside = aside.trim_end_matches(';');
         (daemon, fs::read(aside).expect("it is there"))
     }
 
@@ -168,6 +169,37 @@ async fn a_damaged_record_is_passed_over_and_reported() {
     fs::write(lab.work().join("fifo"), "").expect("it is read");
     let done = client.wait_for_agent(WaitForAgent::one(&agent)).await.expect("it ends");
     assert_eq!((done.outcome, done.last_message.as_deref()), (Some(WaitOutcome::Completed), Some("over")));
+    lab.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_of_which_nothing_can_be_read_any_more_stops_nothing() {
+    let lab = Lab::new();
+    let daemon = lab.process();
+    let client = lab.client();
+    let script = lab.script("echo on; test -e go || sleep 1000");
+    let agent = client.create_agent(script.in_background()).await.expect("it starts").agent_id;
+    until_text(&client, &agent, "on").await;
+    let before = timeline(&client, &agent).await;
+    daemon.kill();
+    for process in crate::lab::processes_in(lab.work().parent().expect("the lab")) {
+        let pid = process.split(' ').next().and_then(|pid| pid.parse().ok()).and_then(rustix::process::Pid::from_raw);
+        let _ = rustix::process::kill_process(pid.expect("a number"), rustix::process::Signal::KILL);
+    }
+    crate::lab::gone(&lab.work(), |_| true).await;
+    let journal = lab.home().join(format!("agents/{agent}/runs/1/journal-000001.ndjson"));
+    let length = fs::metadata(&journal).expect("a journal").len();
+    fs::write(&journal, "garbage\n".repeat(usize::try_from(length).expect("a size") / 8)).expect("damage");
+    fs::write(lab.work().join("go"), "").expect("a file");
+    let _daemon = lab.process();
+    let finished = WaitForAgent { until: paseo_sdk::catalogue::WaitUntil::Finished, ..WaitForAgent::one(&agent) };
+    client.wait_for_agent(finished).await.expect("it is known");
+    let told = warnings(&client).await;
+    assert!(matches!(&told[..], [one] if one.contains("lines of its journal")), "{told:?}");
+    let after = timeline(&client, &agent).await;
+    assert_eq!(after[..before.len()], before);
+    let again = client.send_agent_prompt(SendAgentPrompt::new(&agent, "echo again")).await.expect("it goes on");
+    assert_eq!(again.last_message.as_deref(), Some("again"));
     lab.end(&client).await;
 }
 

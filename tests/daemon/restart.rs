@@ -9,7 +9,8 @@ use paseo_sdk::item::Happening;
 use paseo_sdk::model::{Behavior, Event, Status, WaitOutcome};
 use paseo_sdk::provider::{Record, What};
 
-use super::watching::until_text;
+use super::watching::{follow, until_text};
+use crate::conformance::stage::status;
 use crate::lab::{Lab, calls, timeline};
 
 /// Prints numbered lines until it is told to go, then more of them.
@@ -186,8 +187,15 @@ async fn a_daemon_whose_program_was_replaced_still_starts_agents_and_becomes_the
     std::fs::copy(crate::lab::PASEO, &program).expect("a copy");
     let _daemon = lab.process_of(&program);
     let client = lab.client();
-    let running = client.create_agent(lab.script(LONG).in_background()).await.expect("it starts").agent_id;
-    until_text(&client, &running, "line 3").await;
+    let mut running = Vec::new();
+    for _ in 0..10 {
+        running.push(client.create_agent(lab.script(LONG).in_background()).await.expect("it starts").agent_id);
+    }
+    let mut watches = Vec::new();
+    for agent in &running {
+        until_text(&client, agent, "line 3").await;
+        watches.push(client.watch(follow(agent, 0)));
+    }
     let newer = lab.work().join("paseo.new");
     std::fs::copy(crate::lab::PASEO, &newer).expect("a copy");
     std::fs::rename(&newer, &program).expect("it is replaced");
@@ -195,13 +203,57 @@ async fn a_daemon_whose_program_was_replaced_still_starts_agents_and_becomes_the
     assert_eq!(done.last_message.as_deref(), Some("still here"));
 
     let before = client.get_daemon(GetDaemon {}).await.expect("the daemon");
-    client.shutdown_daemon(ShutdownDaemon { with_agents: false, restart: true }).await.expect("it restarts");
+    let mut agents = Vec::new();
+    for agent in &running {
+        agents.push(status(&client, agent).await);
+    }
+    let restart = ShutdownDaemon { with_agents: false, restart: true };
+    assert_eq!(client.shutdown_daemon(restart).await.expect("it restarts").running, 10);
+    for agent in &agents {
+        let now = status(&client, &agent.agent_id).await;
+        assert_eq!((now.status, now.pid, &now.turn), (Status::Running, agent.pid, &agent.turn), "the same process");
+    }
     std::fs::write(lab.work().join("go"), "").expect("go");
-    let done = client.wait_for_agent(WaitForAgent::one(&running)).await.expect("it ends");
-    assert_eq!(done.outcome, Some(WaitOutcome::Completed));
+    for (agent, mut watch) in running.iter().zip(watches) {
+        let done = client.wait_for_agent(WaitForAgent::one(agent)).await.expect("it ends");
+        assert_eq!(done.outcome, Some(WaitOutcome::Completed));
+        let entries = timeline(&client, agent).await;
+        assert_eq!(calls(&entries)[0].output.as_deref(), Some("line 1\nline 2\nline 3\nline 4\nline 5\nline 6\n"));
+        let mut seen = Vec::new();
+        while seen.len() < entries.len() {
+            if let Event::AgentEntry { entry, .. } = watch.next().await.expect("it goes on").expect("it goes on") {
+                seen.push(*entry);
+            }
+        }
+        assert_eq!(seen, entries, "a watcher has seen each entry once, in order");
+    }
     let after = client.get_daemon(GetDaemon {}).await.expect("the daemon");
     assert_eq!(after.pid, before.pid);
     let runs = std::fs::read_link(format!("/proc/{}/exe", after.pid)).expect("it runs");
     assert_eq!(runs, program, "the new file");
+    lab.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_does_not_become_a_program_that_does_not_run() {
+    let lab = Lab::new();
+    let program = lab.work().join("paseo");
+    std::fs::copy(crate::lab::PASEO, &program).expect("a copy");
+    let daemon = lab.process_of(&program);
+    let client = lab.client();
+    let agent = client.create_agent(lab.script(LONG).in_background()).await.expect("it starts").agent_id;
+    let half = lab.work().join("paseo.new");
+    let bytes = std::fs::read(crate::lab::PASEO).expect("a program");
+    std::fs::write(&half, &bytes[..bytes.len() / 100]).expect("a download that was cut");
+    std::fs::set_permissions(&half, std::fs::metadata(&program).expect("a program").permissions()).expect("a program");
+    std::fs::rename(&half, &program).expect("it is replaced");
+    let restart = ShutdownDaemon { with_agents: false, restart: true };
+    let refused = client.shutdown_daemon(restart).await.expect_err("it would not come back");
+    assert_eq!(refused.code, paseo_sdk::Code::Refused);
+    assert!(refused.message.contains(&program.display().to_string()), "{refused:?}");
+    let info = client.get_daemon(GetDaemon {}).await.expect("it goes on");
+    assert_eq!((info.pid, info.running), (daemon.pid(), 1));
+    std::fs::write(lab.work().join("go"), "").expect("go");
+    client.wait_for_agent(WaitForAgent::one(&agent)).await.expect("it ends");
     lab.end(&client).await;
 }

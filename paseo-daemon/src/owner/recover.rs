@@ -120,18 +120,27 @@ impl Owner {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
         };
+        let (mut first, mut damaged) = (None, 0_u64);
         loop {
             let piece = blocking(|| records.piece(PIECE))?;
             if piece.is_empty() {
-                return Ok(());
+                break;
             }
             for record in piece {
                 match record {
                     Ok(record) => self.read(&record).await,
-                    Err(damage) => self.warnings.add(format!("agent {}, run {run}: {damage}", self.live.id)),
+                    Err(damage) => {
+                        damaged += 1;
+                        first.get_or_insert(damage);
+                    }
                 }
             }
         }
+        if let Some(first) = first {
+            let agent = &self.live.id;
+            self.warnings.add(format!("agent {agent}, run {run}: {damaged} lines of its journal are damaged: {first}"));
+        }
+        Ok(())
     }
 
     fn run_directory(&self, run: i64) -> PathBuf {

@@ -97,7 +97,8 @@ pub fn finish_lost(run_dir: &Path, reason: &str) -> io::Result<Record> {
         return Err(io::Error::new(io::ErrorKind::ResourceBusy, text));
     }
     let (mut number, mut length, mut last) = (1, 0, 0);
-    match read(run_dir) {
+    // All of it, as the newest segment may hold nothing that can be read.
+    match read_after(run_dir, 0) {
         Ok(mut records) => {
             while let Some(record) = records.next() {
                 // A line that is whole and no record is damage that is not ours to mend.
@@ -105,11 +106,10 @@ pub fn finish_lost(run_dir: &Path, reason: &str) -> io::Result<Record> {
                     if matches!(record.what, What::Exited(_)) {
                         return Ok(record);
                     }
-                    last = record.seq;
+                    last = last.max(record.seq);
                 }
-                length = records.read;
             }
-            number = records.number;
+            (number, length) = (records.number, records.read);
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
