@@ -6,6 +6,7 @@ mod histories;
 mod program;
 mod restart;
 mod steering;
+mod watcher;
 pub(crate) mod world;
 
 use std::collections::BTreeMap;

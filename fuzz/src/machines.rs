@@ -59,9 +59,10 @@ fn outbox(mut bytes: Bytes<'_>) -> Result<(), Broken> {
         8 => outbox::Input::Delivered(agent::tell_id(bytes)),
         9 => outbox::Input::Withdraw(agent::tell_id(bytes)),
         10 => outbox::Input::Fail(agent::tell_id(bytes), bytes.word()),
-        _ => match bytes.flag() {
-            true => outbox::Input::Lost(bytes.number(3)),
-            false => outbox::Input::Returned(agent::tell_id(bytes)),
+        _ => match bytes.below(3) {
+            0 => outbox::Input::Lost(bytes.number(3)),
+            1 => outbox::Input::Unlaunched,
+            _ => outbox::Input::Returned(agent::tell_id(bytes)),
         },
     });
     laws(outbox, script)

@@ -95,6 +95,19 @@ fn a_mode_that_is_set_while_its_process_is_started_is_told_to_that_one_alone() {
 }
 
 #[test]
+fn a_mode_for_a_process_that_never_came_to_be_is_not_for_the_next_one() {
+    let mut world = talking();
+    accept(&mut world, "p1", "one");
+    assert_eq!(tell(&mut world, Input::SetMode(Mode::Plan)), Ok(()));
+    world.die_launching(false);
+    world.start().expect("nothing kills it");
+    settle(&mut world);
+    assert_eq!(world.runs[&1].spec.mode, Mode::Plan);
+    says(&mut world, &["start prompt.p1", "mode auto"]);
+    assert_eq!(mode(&world), Mode::Auto);
+}
+
+#[test]
 fn a_process_that_cannot_take_a_mode_up_leaves_when_its_turn_has_ended() {
     let mut world = running();
     accept(&mut world, "p2", "two");

@@ -18,12 +18,14 @@ pub(crate) struct Disk {
     pub(crate) history: Vec<outbox::Line>,
     /// How many entries there were when the memory was saved: what it has behind it is in the log.
     pub(crate) remembered: usize,
+    /// How many entries were left after each loss of power.
+    pub(crate) survived: Vec<usize>,
 }
 
 impl Disk {
     pub(crate) fn new(memory: Memory) -> Disk {
         let (outbox, log) = (File::default(), File::default());
-        Disk { memory, outbox, log, history: Vec::new(), remembered: 0 }
+        Disk { memory, outbox, log, history: Vec::new(), remembered: 0, survived: Vec::new() }
     }
 
     pub(crate) fn lose_power(&mut self, luck: &mut Luck) {
@@ -32,6 +34,7 @@ impl Disk {
         self.log.lose_power(luck);
         let (left, remembered) = (self.log.len(), self.remembered);
         assert!(left >= remembered, "the memory has {remembered} entries behind it, and the timeline {left}");
+        self.survived.push(left);
     }
 }
 

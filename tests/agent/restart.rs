@@ -14,13 +14,14 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::program::{Kind, NOTED};
+use super::watcher::Watcher;
 use super::world::{Died, Tally, World, about, prompt};
 
 /// One thing that happens, as two numbers: what, and how.
 type Moment = (u8, u8);
 
 /// How many kinds of moments there are.
-const KINDS: u8 = 27;
+const KINDS: u8 = 30;
 
 /// What people ask for.
 const MODES: [Mode; 4] = [Mode::Plan, Mode::Default, Mode::Auto, Mode::FullAccess];
@@ -78,7 +79,9 @@ pub(super) fn live(kind: Kind, power_fails: bool, luck: u8, moments: &[Moment]) 
     }
     life.come_to_rest();
     life.judge();
-    life.world.tally
+    let Life { watchers, world, .. } = life;
+    watchers.into_iter().chain([Watcher::new()]).for_each(|watcher| watcher.judge(&world));
+    world.tally
 }
 
 /// A life of an agent, and what its clients were promised.
@@ -87,6 +90,7 @@ struct Life {
     mode: Mode,
     world: World,
     power_fails: bool,
+    watchers: [Watcher; 3],
     /// Prompts whose acceptance was answered, with their text.
     accepted: BTreeMap<PromptId, String>,
     /// Prompts that may not be told any more, and how often they were.
@@ -101,7 +105,8 @@ impl Life {
     fn new(kind: Kind, mode: Mode, power_fails: bool) -> Life {
         let world = World::new(kind, mode.clone());
         let (accepted, withdrawn) = (BTreeMap::new(), BTreeMap::new());
-        Life { kind, mode, world, power_fails, accepted, withdrawn, mode_asked: None, unanswered: None }
+        let watchers = std::array::from_fn(|_| Watcher::new());
+        Life { kind, mode, world, power_fails, watchers, accepted, withdrawn, mode_asked: None, unanswered: None }
     }
 
     /// Lets one thing happen. A daemon that dies of it is started again later.
@@ -150,6 +155,10 @@ impl Life {
             }
             25 if self.power_fails && how.is_multiple_of(2) => {
                 self.world.outage = Some(how % 16);
+                Ok(())
+            }
+            27..=29 => {
+                self.watchers[usize::from(what - 27)].go_on(&self.world, how);
                 Ok(())
             }
             26 => {

@@ -8,7 +8,7 @@ use paseo_sdk::item::{Content, Entry, Happening};
 use paseo_sdk::machine::Machine;
 use paseo_sdk::machine::agent::{About, Agent, Changes, Fact, Heard, Input, Memory, Output, Progress, Refusal, View};
 use paseo_sdk::machine::timeline::{self, Timeline};
-use paseo_sdk::model::{Mode, Prompt, Timestamp};
+use paseo_sdk::model::{self, Mode, Prompt, Timestamp};
 use paseo_sdk::provider::{Event, Exit, LaunchSpec, Line, Record, Session, Step, TellId, What};
 
 use serde::{Deserialize, Serialize};
@@ -87,6 +87,8 @@ pub(crate) struct Daemon {
     timeline: Timeline,
     process: Option<Process>,
     launching: Option<Launching>,
+    /// What watchers are shown of the agent, with a number that grows with each change.
+    state: (u64, model::Agent),
 }
 
 /// A launch that has not come to its end.
@@ -155,13 +157,33 @@ impl World {
         let written = self.disk.log.iter().rev().find_map(|entry| entry.origin);
         let timeline = Timeline::new(self.disk.log.last().map_or(0, |entry| entry.seq), written);
         let first = agent.first_unread_run();
-        self.daemon = Some(Daemon { agent, timeline, process: None, launching: None });
+        let state = (0, agent.view(timeline.last_seq()).agent);
+        self.daemon = Some(Daemon { agent, timeline, process: None, launching: None, state });
         let runs: Vec<_> = self.runs.range(first..).map(|(run, _)| *run).collect();
         for run in runs {
             self.restore_run(run)?;
         }
         self.tell(Input::Restored)?.expect("this is never refused");
+        self.publish();
         self.attach_if_known()
+    }
+
+    /// Which daemon lives, by the number of those before it.
+    pub(crate) fn number(&self) -> Option<u64> {
+        self.daemon.as_ref().map(|_| self.tally.deaths + self.tally.outages)
+    }
+
+    /// What watchers are shown of the agent.
+    pub(crate) fn state(&self) -> Option<(u64, &model::Agent)> {
+        self.daemon.as_ref().map(|daemon| (daemon.state.0, &daemon.state.1))
+    }
+
+    fn publish(&mut self) {
+        let agent = self.view().agent;
+        let state = &mut self.daemon().state;
+        if state.1 != agent {
+            *state = (state.0 + 1, agent);
+        }
     }
 
     fn restore_run(&mut self, run: i64) -> Lives {
@@ -313,13 +335,18 @@ impl World {
     }
 
     fn carry_out(&mut self) -> Lives {
+        let mut changed = false;
         while let Some(output) = self.daemon().agent.poll() {
             match self.fuse {
                 Some(0) => return Err(self.die()),
                 Some(left) => self.fuse = Some(left - 1),
                 None => {}
             }
+            changed |= output == Output::Changed;
             self.carry_out_one(output)?;
+        }
+        if changed {
+            self.publish();
         }
         Ok(())
     }

@@ -406,7 +406,8 @@ impl Agent {
         }
         if self.process == Process::Gone {
             // The next process is launched with whatever this one was still to be told, and is told none of it.
-            self.outbox.handle(now, outbox::Input::Lost(i64::MAX)).expect("a loss is never refused");
+            self.outbox.handle(now, outbox::Input::Lost(self.progress.run)).expect("a loss is never refused");
+            self.outbox.handle(now, outbox::Input::Unlaunched).expect("a loss is never refused");
             self.pass_on(now);
         }
         if self.outbox.waiting().next().is_some() && !self.is_archived() {

@@ -153,6 +153,8 @@ pub enum Input {
     Fail(TellId, String),
     /// The process of this run has ended, and so have those before it.
     Lost(i64),
+    /// Whatever process was still to be told something never came to be.
+    Unlaunched,
 }
 
 /// What the outbox asks for.
@@ -218,8 +220,12 @@ impl Outbox {
     /// read.
     #[must_use]
     pub fn has_untold_mode(&self, run: i64) -> bool {
-        let failed = |kept: &Kept| matches!(kept.state, State::Settled(Settled { fate: Fate::Failed(_), .. }));
-        let untold = |kept: &Kept| matches!(kept.tell, Tell::Mode(_)) && kept.run == run && !kept.told && !failed(kept);
+        // One that was for a process which never came to be was not for the one that has its number now.
+        let void = |kept: &Kept| match &kept.state {
+            State::Settled(settled) => matches!(settled.fate, Fate::Failed(_) | Fate::Withdrawn),
+            State::Waiting | State::Handed | State::Told { .. } => false,
+        };
+        let untold = |kept: &Kept| matches!(kept.tell, Tell::Mode(_)) && kept.run == run && !kept.told && !void(kept);
         self.tells.iter().any(untold)
     }
 
@@ -409,6 +415,7 @@ impl Machine for Outbox {
                     false => kept.run <= run,
                 });
             }
+            Input::Unlaunched => self.settle(now, &Fate::Withdrawn, |kept| !kept.is_prompt()),
         }
         Ok(())
     }
