@@ -100,7 +100,7 @@ pub fn finish_lost(run_dir: &Path, reason: &str) -> io::Result<Record> {
     // All of it, as the newest segment may hold nothing that can be read.
     match read_after(run_dir, 0) {
         Ok(mut records) => {
-            while let Some(record) = records.next() {
+            for record in records.by_ref() {
                 // A line that is whole and no record is damage that is not ours to mend.
                 if let Ok(record) = record {
                     if matches!(record.what, What::Exited(_)) {
