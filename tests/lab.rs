@@ -91,6 +91,12 @@ impl Lab {
         Process { daemon, _said: said }
     }
 
+    /// Makes a pipe with a name in the directory that agents work in.
+    pub(crate) fn fifo(&self, name: &str) {
+        let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU);
+        rustix::fs::mknodat(rustix::fs::CWD, self.work().join(name), kind, mode, 0).expect("a pipe");
+    }
+
     /// The command that is a daemon on this home.
     pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);

@@ -7,7 +7,7 @@ use paseo_sdk::Client;
 use paseo_sdk::catalogue::{CreateAgent, GetAgentStatus, RespondToPermission, SendAgentPrompt, WaitForAgent};
 use paseo_sdk::item::{Entry, Happening};
 use paseo_sdk::model::{Agent, AgentId, Behavior, Mode, Permission, WaitOutcome};
-use rustix::fs::{CWD, FileType, Mode as FileMode, inotify};
+use rustix::fs::inotify;
 use rustix::process::{Pid, Signal};
 
 use crate::claude::journals;
@@ -78,9 +78,7 @@ impl Stage {
             // As root the program goes without asking only where it is told that this is a sandbox.
             lab.set_env([("PATH".to_owned(), path), ("IS_SANDBOX".to_owned(), "1".to_owned())]);
         }
-        for fifo in ["started", "go"] {
-            rustix::fs::mknodat(CWD, lab.work().join(fifo), FileType::Fifo, FileMode::RWXU, 0).expect("a pipe");
-        }
+        ["started", "go"].map(|name| lab.fifo(name));
         Stage { kind, lab, api, daemon: None, process: None }
     }
 

@@ -122,7 +122,7 @@ async fn a_damaged_outbox_is_set_aside_and_what_can_be_read_of_it_counts() {
     let agent =
         client.create_agent(lab.script("echo on; cat fifo; echo over").in_background()).await.expect("it starts");
     let agent = agent.agent_id;
-    fifo(&lab.work().join("fifo"));
+    lab.fifo("fifo");
     until_text(&client, &agent, "on").await;
     let queued = SendAgentPrompt::new(&agent, "echo queued").in_background();
     let queued = client.send_agent_prompt(queued).await.expect("it is queued").prompt_id;
@@ -145,7 +145,7 @@ async fn a_damaged_record_is_passed_over_and_reported() {
     let lab = Lab::new();
     let daemon = lab.process();
     let client = lab.client();
-    fifo(&lab.work().join("fifo"));
+    lab.fifo("fifo");
     let script = lab.script("echo on; cat fifo; echo over");
     let agent = client.create_agent(script.in_background()).await.expect("it starts").agent_id;
     until_text(&client, &agent, "on").await;
@@ -182,11 +182,7 @@ async fn a_journal_of_which_nothing_can_be_read_any_more_stops_nothing() {
     until_text(&client, &agent, "on").await;
     let before = timeline(&client, &agent).await;
     daemon.kill();
-    for process in crate::lab::processes_in(lab.work().parent().expect("the lab")) {
-        let pid = process.split(' ').next().and_then(|pid| pid.parse().ok()).and_then(rustix::process::Pid::from_raw);
-        let _ = rustix::process::kill_process(pid.expect("a number"), rustix::process::Signal::KILL);
-    }
-    crate::lab::gone(&lab.work(), |_| true).await;
+    kill_all(&lab).await;
     let journal = lab.home().join(format!("agents/{agent}/runs/1/journal-000001.ndjson"));
     let length = fs::metadata(&journal).expect("a journal").len();
     fs::write(&journal, "garbage\n".repeat(usize::try_from(length).expect("a size") / 8)).expect("damage");
@@ -208,7 +204,7 @@ async fn of_an_agent_whose_memory_is_damaged_the_process_is_named() {
     let lab = Lab::new();
     let daemon = lab.process();
     let client = lab.client();
-    fifo(&lab.work().join("fifo"));
+    lab.fifo("fifo");
     let script = lab.script("echo on; cat fifo");
     let agent = client.create_agent(script.in_background()).await.expect("it starts").agent_id;
     until_text(&client, &agent, "on").await;
@@ -272,17 +268,13 @@ async fn a_turn_that_a_loss_of_power_has_cut_is_interrupted_and_an_idle_agent_is
     let left = Left::new().await;
     let daemon = left.lab.process();
     let client = left.lab.client();
-    fifo(&left.lab.work().join("fifo"));
+    left.lab.fifo("fifo");
     let script = left.lab.script("echo on; cat fifo");
     let busy = client.create_agent(CreateAgent { title: "busy".to_owned(), ..script.in_background() }).await;
     let busy = busy.expect("it starts").agent_id;
     until_text(&client, &busy, "on").await;
     daemon.kill();
-    for process in crate::lab::processes_in(left.lab.work().parent().expect("the lab")) {
-        let pid = process.split(' ').next().and_then(|pid| pid.parse().ok()).and_then(rustix::process::Pid::from_raw);
-        let _ = rustix::process::kill_process(pid.expect("a number"), rustix::process::Signal::KILL);
-    }
-    crate::lab::gone(&left.lab.work(), |_| true).await;
+    kill_all(&left.lab).await;
     tear(&left.lab.home().join(format!("agents/{busy}/runs/1/journal-000001.ndjson")));
     let _daemon = left.lab.process();
     let cut = client.wait_for_agent(WaitForAgent::one(&busy)).await.expect("it is known");
@@ -297,13 +289,17 @@ async fn a_turn_that_a_loss_of_power_has_cut_is_interrupted_and_an_idle_agent_is
     left.lab.end(&client).await;
 }
 
+/// Kills everything that an agent started, and what keeps it.
+async fn kill_all(lab: &Lab) {
+    for process in crate::lab::processes_in(lab.work().parent().expect("the lab")) {
+        let pid = process.split(' ').next().and_then(|pid| pid.parse().ok()).and_then(rustix::process::Pid::from_raw);
+        let _ = rustix::process::kill_process(pid.expect("a number"), rustix::process::Signal::KILL);
+    }
+    crate::lab::gone(&lab.work(), |_| true).await;
+}
+
 /// Cuts off the end of a file, in the middle of its last line.
 fn tear(file: &Path) {
     let length = fs::metadata(file).expect("it is there").len();
     fs::OpenOptions::new().write(true).open(file).and_then(|file| file.set_len(length - 10)).expect("it is torn");
-}
-
-fn fifo(path: &Path) {
-    let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU);
-    rustix::fs::mknodat(rustix::fs::CWD, path, kind, mode, 0).expect("a pipe");
 }

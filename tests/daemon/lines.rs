@@ -46,8 +46,7 @@ pub(super) fn lab() -> Lab {
     std::fs::set_permissions(programs.join("claude"), executable).expect("it is executable");
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").expect("a path"));
     lab.set_env([("PATH".to_owned(), path)]);
-    let fifo = rustix::fs::FileType::Fifo;
-    rustix::fs::mknodat(rustix::fs::CWD, lab.work().join("go"), fifo, 0o600.into(), 0).expect("a pipe");
+    lab.fifo("go");
     lab
 }
 

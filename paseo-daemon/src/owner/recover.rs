@@ -122,7 +122,7 @@ impl Owner {
         };
         let (mut first, mut damaged) = (None, 0_u64);
         loop {
-            let piece = blocking(|| records.piece(PIECE))?;
+            let piece = blocking(|| records.piece(journal::PIECE))?;
             if piece.is_empty() {
                 break;
             }
@@ -161,6 +161,3 @@ pub(super) struct Carried {
 
 /// How long until a shim that lives and does not answer is looked for again, in milliseconds.
 const RELINK: i64 = 5_000;
-
-/// How much of a journal is held at once, in bytes, beside one record.
-const PIECE: u64 = 256 * 1024;

@@ -100,9 +100,13 @@ pub fn finish_lost(run_dir: &Path, reason: &str) -> io::Result<Record> {
     // All of it, as the newest segment may hold nothing that can be read.
     match read_after(run_dir, 0) {
         Ok(mut records) => {
-            for record in records.by_ref() {
+            loop {
+                let piece = records.piece(PIECE)?;
+                if piece.is_empty() {
+                    break;
+                }
                 // A line that is whole and no record is damage that is not ours to mend.
-                if let Ok(record) = record {
+                for record in piece.into_iter().flatten() {
                     if matches!(record.what, What::Exited(_)) {
                         return Ok(record);
                     }
@@ -234,3 +238,6 @@ pub(crate) fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
+
+/// How much of a journal is held at once, in bytes, beside one record.
+pub(crate) const PIECE: u64 = 256 * 1024;
