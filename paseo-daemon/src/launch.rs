@@ -311,9 +311,15 @@ impl Launcher {
         directory: &Path,
         after: i64,
     ) -> io::Result<Option<Running>> {
-        let socket = self.socket(id, run)?;
-        if let Ok(running) = attach(&socket, after, directory.to_owned()).await {
-            return Ok(Some(running));
+        // Where it listens was chosen by the daemon that started it, perhaps in another environment.
+        let socket = match journal::processes(directory)? {
+            Some(ready) => ready.socket,
+            None => self.socket(id, run)?,
+        };
+        match attach(&socket, after, directory.to_owned()).await {
+            Ok(running) => return Ok(Some(running)),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(error),
+            Err(_) => {}
         }
         match journal::is_served(directory)? {
             // It lives and does not answer: it is about to write the end.
@@ -354,18 +360,12 @@ async fn started_before(socket: &Path, directory: PathBuf) -> Option<Running> {
     None
 }
 
-/// How often a shim that lives and does not answer is tried, and how long until then.
-pub(crate) const ATTEMPTS: usize = 100;
-const PATIENCE: Duration = Duration::from_millis(100);
-
-/// How long a shim that does not answer may take to end.
-const FAREWELL: Duration = Duration::from_secs(10);
-
 async fn attach(socket: &Path, after: i64, directory: PathBuf) -> io::Result<Running> {
     let (words, mut heard) = link::attach(socket, after).await?;
-    match heard.next().await {
-        Some(News::Hello(hello)) => Ok(Running { words, heard, known: hello.last, directory }),
-        _ => Err(io::ErrorKind::ConnectionReset.into()),
+    match tokio::time::timeout(HELLO, heard.next()).await {
+        Ok(Some(News::Hello(hello))) => Ok(Running { words, heard, known: hello.last, directory }),
+        Ok(_) => Err(io::ErrorKind::ConnectionReset.into()),
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "its shim lives and does not answer")),
     }
 }
 
@@ -373,3 +373,13 @@ async fn attach(socket: &Path, after: i64, directory: PathBuf) -> io::Result<Run
 pub(crate) fn provider_of(about: &About) -> &'static dyn Provider {
     provider::find(about.provider_name()).expect("an agent is taken up only when its provider is there")
 }
+
+/// How often a shim that lives and cannot be connected to is tried, and how long between.
+pub(crate) const ATTEMPTS: usize = 30;
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// How long a shim has to answer.
+const HELLO: Duration = Duration::from_secs(3);
+
+/// How long a shim that does not answer may take to end.
+const FAREWELL: Duration = Duration::from_secs(10);

@@ -19,7 +19,7 @@ use paseo_sdk::machine::timeline::{self, Timeline};
 use paseo_sdk::model::{AgentId, Delta, Event, ItemId, Timestamp};
 use tokio::sync::{Notify, mpsc, watch};
 
-use crate::store::Numbered;
+use crate::store::{self, Numbered};
 
 /// How many bytes of the newest entries are kept for watchers of one agent.
 const KEPT: usize = 64 * 1024;
@@ -324,10 +324,10 @@ impl Watched {
             let next = match next {
                 Next::Frames(next) => next,
                 Next::Log(after) => {
-                    let page = read_page(live.clone(), after).await;
-                    let Some((last, _)) = page.last() else { return Some(()) };
-                    cursor.after = Some(*last);
-                    page.into_iter().map(|(_, frame)| frame).collect()
+                    let (last, page) = read_page(live.clone(), after).await;
+                    let Some(last) = last else { return Some(()) };
+                    cursor.after = Some(last);
+                    page
                 }
                 Next::Nothing if removed => {
                     self.agents.remove(id);
@@ -342,23 +342,22 @@ impl Watched {
     }
 }
 
-async fn read_page(live: Arc<Live>, after: i64) -> Vec<(i64, Arc<str>)> {
+/// Reads a page of the log, and up to which number it goes: an entry of a newer version is in it and cannot be shown.
+async fn read_page(live: Arc<Live>, after: i64) -> (Option<i64>, Vec<Arc<str>>) {
     let read = tokio::task::spawn_blocking(move || {
         let log = Numbered::open(&live.log)?;
         let page = log.map(|log| log.after(after, PAGE, |_| true)).transpose()?.unwrap_or_default();
-        let frames = page.lines.iter().filter_map(|line| {
-            let entry: Entry = serde_json::from_str(line).ok()?;
-            Some((entry.seq, entry_frame(&live.id, line)))
-        });
-        io::Result::Ok(frames.collect())
+        let last = page.lines.last().and_then(|line| store::number(line.as_bytes()));
+        let known = page.lines.iter().filter(|line| serde_json::from_str::<Entry>(line).is_ok());
+        io::Result::Ok((last, known.map(|line| entry_frame(&live.id, line)).collect()))
     });
     match read.await {
         Ok(Ok(page)) => page,
         Ok(Err(error)) => {
             tracing::warn!(%error, "a timeline cannot be read");
-            Vec::new()
+            (None, Vec::new())
         }
-        Err(_) => Vec::new(),
+        Err(_) => (None, Vec::new()),
     }
 }
 

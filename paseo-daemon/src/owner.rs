@@ -101,6 +101,9 @@ pub(crate) struct Process {
     /// Whether its shim was told to begin a new segment and has not: until then, what the segment before the last one
     /// holds may not be read.
     carrying: bool,
+    /// Whether its input is to be closed, and why it is to be ended, if it is: a lost link may have lost these words too.
+    closing: bool,
+    stopping: Option<String>,
     /// When to look for its shim again, after one that lives did not answer.
     relink: Option<Timestamp>,
 }
@@ -172,8 +175,19 @@ impl Owner {
         let session = launch::provider_of(self.machine.about()).session(&self.machine.spec(run));
         let known = running.as_ref().map_or(0, |running| running.known);
         let due = BTreeMap::new();
-        let (attached, last, carrying, relink) = (false, 0, false, None);
-        self.process = Some(Process { run, session, due, running, known, attached, last, carrying, relink });
+        self.process = Some(Process {
+            run,
+            session,
+            due,
+            running,
+            known,
+            attached: false,
+            last: 0,
+            carrying: false,
+            closing: false,
+            stopping: None,
+            relink: None,
+        });
     }
 
     async fn launched(&mut self, launched: (i64, Result<Running, String>)) {
@@ -198,6 +212,10 @@ impl Owner {
             Some(News::Refused { id, reason, leaving: false }) => self.tell(Input::Unsayable { id, reason }).await,
             Some(News::Trouble(text)) => {
                 tracing::warn!(agent = %self.live.id, text, "a shim is in trouble");
+                if let Some(process) = &mut self.process {
+                    // It may be the new segment that could not be written.
+                    process.carrying = false;
+                }
                 if self.machine.handle(now(), Input::Trouble(text)).is_ok() {
                     // The timeline may be on the disk that is full; whoever looks sees it all the same.
                     self.publish();
@@ -205,7 +223,7 @@ impl Owner {
                 }
             }
             Some(News::Unknown { seq }) => {
-                tracing::warn!(agent = %self.live.id, seq, "a record of a newer version is passed over");
+                tracing::warn!(agent = %self.live.id, seq, "a record that means nothing here is passed over");
                 if let Some(process) = &mut self.process {
                     process.last = process.last.max(seq);
                 }
@@ -277,16 +295,21 @@ impl Owner {
     /// Once everything that was there at the attach is read, the process can be told things.
     async fn attach_if_known(&mut self) {
         let Some(process) = &mut self.process else { return };
-        let Some(running) = process.running.as_ref().filter(|_| !process.attached && process.last >= process.known)
-        else {
-            return;
-        };
+        // The first record says that there is a process, also where its shim had no room for it when it answered.
+        let known = process.last >= process.known.max(1);
+        let Some(running) = process.running.as_ref().filter(|_| !process.attached && known) else { return };
         process.attached = true;
         // A lost link may have lost that word.
         process.carrying = false;
         reached(Point::Linked);
         for (id, line) in std::mem::take(&mut process.due) {
             linked(running.words.write(id, line).await);
+        }
+        if process.closing {
+            linked(running.words.close().await);
+        }
+        if let Some(reason) = &process.stopping {
+            linked(running.words.stop(reason).await);
         }
         let run = process.run;
         self.tell(Input::Attached { run }).await;
@@ -332,6 +355,9 @@ impl Owner {
                 }
                 Output::Tell(id, tell) => self.say(id, tell).await,
                 Output::Close => {
+                    if let Some(process) = &mut self.process {
+                        process.closing = true;
+                    }
                     if let Some(running) = self.running() {
                         linked(running.words.close().await);
                     }
@@ -339,6 +365,9 @@ impl Owner {
                 Output::Stop { reason } => {
                     if let Some(running) = self.running() {
                         linked(running.words.stop(&reason).await);
+                    }
+                    if let Some(process) = &mut self.process {
+                        process.stopping = Some(reason);
                     }
                 }
                 Output::Save(memory) => {
@@ -423,8 +452,10 @@ impl Owner {
         if running.journal_bytes() > CARRY_BEYOND {
             let pid = self.machine.view(0).agent.pid.unwrap_or_default();
             let carried = Carried { after: process.last, pid, summary: process.session.summary() };
-            process.carrying = true;
-            linked(running.words.carry(json!(carried).to_string()).await);
+            let said = running.words.carry(json!(carried).to_string()).await;
+            // One that is too long for a shim is tried again when it is another.
+            process.carrying = said.is_ok();
+            linked(said);
             reached(Point::Carried);
         }
     }

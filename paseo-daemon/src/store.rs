@@ -84,11 +84,14 @@ pub fn check_owner(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Where a file or a part of it goes that cannot be understood.
+/// Where a file or a part of it goes that cannot be understood: nothing is there yet.
 fn damaged(path: &Path, now: Timestamp) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".damaged-{}", now.0));
-    name.into()
+    let name = |number: i64| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".damaged-{}", now.0.saturating_add(number)));
+        PathBuf::from(name)
+    };
+    (0..).map(name).find(|name| !name.exists()).unwrap_or_else(|| name(0))
 }
 
 /// A log: lines of JSON, appended and never changed.
@@ -339,7 +342,7 @@ impl Numbered {
 }
 
 /// Reads the number that a line begins with: our entries are written with `seq` first.
-fn number(line: &[u8]) -> Option<i64> {
+pub(crate) fn number(line: &[u8]) -> Option<i64> {
     let digits = line.strip_prefix(br#"{"seq":"#)?;
     let length = digits.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(digits.len());
     std::str::from_utf8(&digits[..length]).ok()?.parse().ok()

@@ -78,7 +78,8 @@ impl Stage {
             // As root the program goes without asking only where it is told that this is a sandbox.
             lab.set_env([("PATH".to_owned(), path), ("IS_SANDBOX".to_owned(), "1".to_owned())]);
         }
-        ["started", "go"].map(|name| lab.fifo(name));
+        lab.fifo("started");
+        lab.fifo("go");
         Stage { kind, lab, api, daemon: None, process: None }
     }
 

@@ -17,7 +17,8 @@ async fn a_journal_that_has_grown_large_begins_anew_and_the_next_daemon_knows_al
     let client = lab.client();
     // More than 8 MiB, and then one prompt more for the same process.
     let flood = "echo begun; read -r go < go1; yes 0123456789abcde | head -c 12000000; echo end of it";
-    ["go1", "go2"].map(|name| lab.fifo(name));
+    lab.fifo("go1");
+    lab.fifo("go2");
     let agent = client.create_agent(lab.script(flood).in_background()).await.expect("it starts").agent_id;
     until_text(&client, &agent, "begun").await;
     let next = SendAgentPrompt::new(&agent, "echo next; read -r go < go2; echo over").in_background();

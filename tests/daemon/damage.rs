@@ -289,13 +289,19 @@ async fn a_turn_that_a_loss_of_power_has_cut_is_interrupted_and_an_idle_agent_is
     left.lab.end(&client).await;
 }
 
-/// Kills everything that an agent started, and what keeps it.
+/// Kills everything that agents started, and what keeps them, also what is being started meanwhile.
 async fn kill_all(lab: &Lab) {
-    for process in crate::lab::processes_in(lab.work().parent().expect("the lab")) {
-        let pid = process.split(' ').next().and_then(|pid| pid.parse().ok()).and_then(rustix::process::Pid::from_raw);
-        let _ = rustix::process::kill_process(pid.expect("a number"), rustix::process::Signal::KILL);
+    let all = lab.work().parent().expect("the lab").to_owned();
+    loop {
+        let processes = crate::lab::processes_in(&all);
+        let Some(first) = processes.first() else { return };
+        for process in &processes {
+            let pid =
+                process.split(' ').next().and_then(|pid| pid.parse().ok()).and_then(rustix::process::Pid::from_raw);
+            let _ = rustix::process::kill_process(pid.expect("a number"), rustix::process::Signal::KILL);
+        }
+        crate::lab::gone(&all, |process| process == first).await;
     }
-    crate::lab::gone(&lab.work(), |_| true).await;
 }
 
 /// Cuts off the end of a file, in the middle of its last line.

@@ -158,6 +158,35 @@ async fn a_killed_shim_interrupts_the_turn_and_the_agent_can_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_shim_that_does_not_answer_holds_up_nobody_and_is_found_when_it_does() {
+    let lab = Lab::new();
+    let daemon = lab.process();
+    let client = lab.client();
+    let agent = client.create_agent(lab.script(LONG).in_background()).await.expect("it starts").agent_id;
+    until_text(&client, &agent, "line 3").await;
+    daemon.kill();
+    let run = lab.home().join(format!("agents/{agent}/runs/1"));
+    let shim = paseo_daemon::shim::journal::processes(&run).expect("its file").expect("its shim");
+    let signal = |signal| paseo_daemon::shim::tree::signal_one(shim.shim_pid, shim.shim_start_time, signal);
+    signal(rustix::process::Signal::STOP).expect("it runs");
+    let _daemon = lab.process();
+    assert_eq!(status(&client, &agent).await.status, Status::Running);
+    let other = client.create_agent(lab.script("echo other")).await.expect("it runs");
+    assert_eq!(other.last_message.as_deref(), Some("other"));
+    let queued = SendAgentPrompt::new(&agent, "echo queued").in_background();
+    let queued = client.send_agent_prompt(queued).await.expect("it is queued").prompt_id;
+    let told = client.get_daemon(GetDaemon {}).await.expect("the daemon").warnings;
+    assert!(told.iter().any(|warning| warning.contains(agent.as_str())), "{told:?}");
+    signal(rustix::process::Signal::CONT).expect("it is there");
+    std::fs::write(lab.work().join("go"), "").expect("go");
+    let wait = WaitForAgent { prompt_id: queued, ..WaitForAgent::one(&agent) };
+    assert_eq!(client.wait_for_agent(wait).await.expect("it ends").last_message.as_deref(), Some("queued"));
+    let entries = timeline(&client, &agent).await;
+    assert_eq!(calls(&entries)[0].output.as_deref(), Some("line 1\nline 2\nline 3\nline 4\nline 5\nline 6\n"));
+    lab.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_restarts_in_place_under_running_agents() {
     let lab = Lab::new();
     let daemon = lab.process();

@@ -13,7 +13,7 @@ use paseo_sdk::operation::{Caller, Handle};
 use paseo_sdk::provider::{LaunchSpec, Provider};
 use sha2::{Digest, Sha256};
 
-use super::registry::{Owned, take_up};
+use super::registry::{Owned, finish_deletion, take_up};
 use super::{check_mode, check_model, check_prompt, check_title, fresh_id, internal, shown};
 use crate::fault::{Point, reached};
 use crate::owner::{Files, blocking, now};
@@ -187,8 +187,9 @@ impl Core {
         let directory = self.home.agents();
         let files = Files::of(&directory, id.as_str());
         let write = || {
+            finish_deletion(&directory, id.as_str())?;
             if files.directory.exists() {
-                // Of an agent whose file was set aside, or that was not deleted to the end: none of it is the new one's.
+                // Of an agent whose file was set aside: none of it is the new one's.
                 store::set_aside(&files.directory, time)?;
             }
             fs::DirBuilder::new().recursive(true).mode(0o700).create(&files.directory)?;

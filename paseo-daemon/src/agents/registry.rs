@@ -210,6 +210,13 @@ pub(crate) fn load(
             }
             continue;
         }
+        if let Some((id, _)) = name.split_once(".json.damaged-") {
+            let left = still_running(&Files::of(directory, id).runs());
+            if !left.is_empty() {
+                warnings.add(format!("agent {id} could not be read earlier; its file is {}{left}", path.display()));
+            }
+            continue;
+        }
         let Some(id) = name.strip_suffix(".json") else { continue };
         match take_up(directory, id, launcher, watchers, warnings) {
             Ok((id, owned)) => {
@@ -330,6 +337,14 @@ pub(super) fn delete(directory: &Path, id: &str) -> io::Result<()> {
     reached(Point::Deleting);
     gone(fs::remove_dir_all(&files.directory))?;
     gone(fs::remove_file(&marked))
+}
+
+/// Finishes the deletion of an agent that was begun and not finished, before another one has its id.
+pub(super) fn finish_deletion(directory: &Path, id: &str) -> io::Result<()> {
+    match directory.join(format!("{id}{DELETED}")).exists() {
+        true => delete(directory, id),
+        false => Ok(()),
+    }
 }
 
 /// What the name of an agent's file ends in while the agent is being deleted.

@@ -61,7 +61,11 @@ pub(super) async fn persist(
     }
     loop {
         let order = match tokio::time::timeout(RETRY, inbox.next()).await {
-            Ok(None) => return,
+            // Nobody can ask any more; what is begun is written all the same.
+            Ok(None) => {
+                tokio::time::sleep(RETRY).await;
+                None
+            }
             Ok(order) => order,
             Err(_) => None,
         };

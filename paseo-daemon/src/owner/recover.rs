@@ -34,20 +34,8 @@ impl Owner {
     async fn restore_run(&mut self, run: i64) {
         self.begin(run, None);
         self.start_from_summary(run).await;
-        loop {
-            match self.catch_up().await {
-                Ok(()) => return,
-                // Its process may work on what it was told: starting another one beside it would do that twice.
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                    tracing::warn!(agent = %self.live.id, run, %error, "a shim cannot be found again; trying on");
-                }
-                Err(error) => {
-                    self.warnings
-                        .add(format!("agent {}, run {run}: its journal cannot be read: {error}", self.live.id));
-                    self.process = None;
-                    return;
-                }
-            }
+        if let Err(error) = self.catch_up().await {
+            self.look_again(&error);
         }
     }
 
@@ -56,16 +44,19 @@ impl Owner {
         let Some(process) = &mut self.process else { return };
         process.running = None;
         process.relink = None;
-        let run = process.run;
         match self.catch_up().await {
             Ok(()) => self.attach_if_known().await,
-            Err(error) => {
-                tracing::warn!(agent = %self.live.id, run, %error, "a shim cannot be found again; trying later");
-                if let Some(process) = &mut self.process {
-                    process.relink = Some(now().plus(RELINK));
-                }
-            }
+            Err(error) => self.look_again(&error),
         }
+    }
+
+    /// A process that cannot be found may work on what it was told: starting another one beside it would do that twice. So
+    /// it is looked for until it is found, or its end.
+    fn look_again(&mut self, error: &io::Error) {
+        let Some(process) = &mut self.process else { return };
+        process.relink = Some(now().plus(RELINK));
+        let (agent, run) = (&self.live.id, process.run);
+        self.warnings.add(format!("agent {agent}, run {run}: its process cannot be found, and is looked for: {error}"));
     }
 
     /// Lets the session of a run whose journal was carried over start from the summary that its newest segment begins

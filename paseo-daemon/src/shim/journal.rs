@@ -105,12 +105,13 @@ pub fn finish_lost(run_dir: &Path, reason: &str) -> io::Result<Record> {
                 if piece.is_empty() {
                     break;
                 }
-                // A line that is whole and no record is damage that is not ours to mend.
-                for record in piece.into_iter().flatten() {
-                    if matches!(record.what, What::Exited(_)) {
-                        return Ok(record);
+                for record in piece {
+                    match record {
+                        Ok(record @ Record { what: What::Exited(_), .. }) => return Ok(record),
+                        Ok(record) => last = last.max(record.seq),
+                        // A line that is whole and no record is damage that is not ours to mend. It was one once.
+                        Err(_) => last = last.saturating_add(1),
                     }
-                    last = last.max(record.seq);
                 }
             }
             (number, length) = (records.number, records.read);

@@ -48,7 +48,8 @@ pub async fn attach(socket: &Path, after: i64) -> io::Result<(Words, Heard)> {
     tokio::spawn(say(writer, receiver));
     let words = Words(sender);
     words.send(&Word::Attach { after }).await?;
-    Ok((words, Heard { reader, lines: Splitter::new(usize::MAX), arrived: Vec::new().into_iter(), shim: None }))
+    let lines = Splitter::new(usize::MAX);
+    Ok((words, Heard { reader, lines, arrived: Vec::new().into_iter(), last: after, shim: None }))
 }
 
 /// Takes the exit status of a shim that has ended or is about to, if it is a child of this process.
@@ -132,7 +133,7 @@ pub enum News {
     Hello(Hello),
     /// The next record of the journal.
     Record(Record),
-    /// A record of a newer shim that means nothing here.
+    /// A record of a newer shim that means nothing here, or one that the disk has damaged.
     Unknown {
         /// Its number.
         seq: i64,
@@ -155,6 +156,8 @@ pub struct Heard {
     reader: OwnedReadHalf,
     lines: Splitter,
     arrived: std::vec::IntoIter<Vec<u8>>,
+    /// The number of the last record.
+    last: i64,
     shim: Option<i64>,
 }
 
@@ -168,9 +171,11 @@ impl Heard {
         loop {
             if let Some(line) = self.arrived.next() {
                 // A newer shim may say what this daemon does not know.
-                let Some(news) = understand(&line) else { continue };
-                if let News::Hello(hello) = &news {
-                    self.shim = Some(hello.shim_pid);
+                let Some(news) = understand(&line, self.last) else { continue };
+                match &news {
+                    News::Hello(hello) => self.shim = Some(hello.shim_pid),
+                    News::Record(Record { seq, .. }) | News::Unknown { seq } => self.last = *seq,
+                    News::Refused { .. } | News::Trouble(_) => {}
                 }
                 return Some(news);
             }
@@ -192,23 +197,31 @@ impl Heard {
     }
 }
 
-fn understand(line: &[u8]) -> Option<News> {
+/// Reads a line that comes after the record `last`.
+fn understand(line: &[u8], last: i64) -> Option<News> {
     // A shim writes the number first.
-    if line.starts_with(b"{\"seq\"") {
-        let unknown = || serde_json::from_slice(line).ok().map(|Numbered { seq }| News::Unknown { seq });
-        return serde_json::from_slice(line).ok().map(News::Record).or_else(unknown);
+    if line.starts_with(b"{\"seq\"")
+        && let Ok(record) = serde_json::from_slice(line)
+    {
+        return Some(News::Record(record));
     }
-    Some(match serde_json::from_slice(line).ok()? {
-        Report::Hello(hello) => News::Hello(hello),
-        Report::Refused { id, reason, leaving } => News::Refused { id, reason, leaving },
-        Report::Trouble { text } => News::Trouble(text),
-    })
+    match serde_json::from_slice(line) {
+        Ok(Report::Hello(hello)) => Some(News::Hello(hello)),
+        Ok(Report::Refused { id, reason, leaving }) => Some(News::Refused { id, reason, leaving }),
+        Ok(Report::Trouble { text }) => Some(News::Trouble(text)),
+        Err(_) => match serde_json::from_slice(line) {
+            Ok(Numbered { seq: Some(seq) }) => Some(News::Unknown { seq }),
+            Ok(Numbered { seq: None }) => None,
+            // What a shim says by itself is JSON.
+            Err(_) => Some(News::Unknown { seq: last.saturating_add(1) }),
+        },
+    }
 }
 
 /// What every record has.
 #[derive(Deserialize)]
 struct Numbered {
-    seq: i64,
+    seq: Option<i64>,
 }
 
 /// Sends what comes in, until nobody can say anything any more or the link is lost.
