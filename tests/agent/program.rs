@@ -351,6 +351,8 @@ struct Talk {
     /// Whether a turn runs, so that a process that ends is cut off.
     busy: bool,
     expecting: bool,
+    /// How many turns have ended, as if they had cost so much: a session that forgets shows it.
+    turns: i64,
 }
 
 impl Session for Talk {
@@ -445,7 +447,9 @@ impl Talk {
 
     fn end(&mut self, outcome: Outcome) -> Vec<Event> {
         self.busy = false;
-        let (reason, message, usage) = (None, Some("done".to_owned()), Usage::default());
+        self.turns += 1;
+        let usage = Usage { output_tokens: self.turns, ..Usage::default() };
+        let (reason, message) = (None, Some("done".to_owned()));
         let ended = Event::TurnEnded(Ending { outcome, reason, message, usage });
         let silent = std::mem::take(&mut self.expecting).then_some(Event::Expecting(false));
         [ended].into_iter().chain(silent).collect()

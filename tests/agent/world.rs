@@ -106,6 +106,8 @@ struct Process {
     attached: bool,
     last: i64,
     carrying: bool,
+    /// Up to which record its shim has sent its journal; none while that is read without it.
+    sent: Option<i64>,
 }
 
 /// What a new segment of a journal begins with.
@@ -195,6 +197,9 @@ impl World {
         for record in records.iter().filter(|record| record.seq > after) {
             self.read(record)?;
         }
+        if let Some(process) = &mut self.daemon().process {
+            process.sent = records.last().map(|record| record.seq);
+        }
         Ok(())
     }
 
@@ -231,8 +236,8 @@ impl World {
             "a session that is made again knows the rules of its launch"
         );
         let session = self.kind.session(&spec);
-        let (due, attached, last, carrying) = (BTreeMap::new(), false, 0, false);
-        let process = Process { run, session, due, known, attached, last, carrying };
+        let (due, attached, last, carrying, sent) = (BTreeMap::new(), false, 0, false, None);
+        let process = Process { run, session, due, known, attached, last, carrying, sent };
         self.daemon().process = Some(process);
     }
 
@@ -459,6 +464,7 @@ impl World {
         }
         self.spawn(launching, deaf);
         self.begin(run, 1);
+        self.daemon().process.as_mut().expect("it has begun").sent = Some(0);
         self.attach_if_known()
     }
 
@@ -483,15 +489,20 @@ impl World {
 
     /// Lets the daemon read the next record; returns whether there was one.
     pub(crate) fn hear(&mut self) -> Lives<bool> {
-        let Some(process) = &self.daemon().process else { return Ok(false) };
-        let (run, last) = (process.run, process.last);
+        let Some((run, sent)) = self.daemon().process.as_ref().map(|process| (process.run, process.sent)) else {
+            return Ok(false);
+        };
         let it = &self.runs[&run];
-        let next = it.journal.next(last).cloned();
+        let next = it.journal.next(sent.expect("it is restored")).cloned();
         match next {
-            Some(record) => self.read(&record)?,
+            Some(record) => {
+                self.daemon().process.as_mut().expect("it is there").sent = Some(record.seq);
+                self.read(&record)?;
+            }
             None if !it.alive && !it.journal.has_ended() => {
                 // The link is gone.
                 let (records, _) = self.recover(run);
+                self.sync_journal(run)?;
                 self.read(records.last().expect("a journal with an end"))?;
             }
             None => return Ok(false),
@@ -506,7 +517,7 @@ impl World {
             return Ok(());
         }
         process.last = record.seq;
-        let run = process.run;
+        let (run, linked) = (process.run, process.sent.is_some());
         let mut events = Vec::new();
         let mut says = Vec::new();
         let mut sayings = 0..;
@@ -541,7 +552,7 @@ impl World {
             _ => None,
         };
         self.runs.get_mut(&run).expect("the run is there").pipe.extend(says);
-        if events.iter().any(is_weighty) {
+        if linked && events.iter().any(is_weighty) {
             self.sync_journal(run)?;
         }
         if matches!(fact, Some(Fact::Exited(_))) {

@@ -21,6 +21,8 @@ impl Agent {
         self.process = Process::Gone;
         // A part of it may be there, so that the next one gets another number.
         self.progress.run = run;
+        // A daemon that dies before this is saved gives the number away again.
+        self.outbox.handle(now, outbox::Input::Unlaunched).expect("a loss is never refused");
         let next = self.outbox.waiting().next().cloned();
         match next {
             Some(id) => self.fail(now, id, reason),
