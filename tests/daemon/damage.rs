@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use paseo_daemon::Daemon;
 use paseo_sdk::Client;
-use paseo_sdk::catalogue::{CreateAgent, GetAgentTimeline, GetDaemon, SendAgentPrompt, WaitForAgent};
+use paseo_sdk::catalogue::{CancelAgent, CreateAgent, GetAgentTimeline, GetDaemon, SendAgentPrompt, WaitForAgent};
 use paseo_sdk::item::{Entry, Happening};
 use paseo_sdk::model::{AgentId, WaitOutcome};
 
@@ -169,6 +169,28 @@ async fn a_damaged_record_is_passed_over_and_reported() {
     fs::write(lab.work().join("fifo"), "").expect("it is read");
     let done = client.wait_for_agent(WaitForAgent::one(&agent)).await.expect("it ends");
     assert_eq!((done.outcome, done.last_message.as_deref()), (Some(WaitOutcome::Completed), Some("over")));
+    lab.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_whose_last_record_is_damaged_can_still_be_told_things() {
+    let lab = Lab::new();
+    let daemon = lab.process();
+    let client = lab.client();
+    lab.fifo("fifo");
+    let script = lab.script("echo on; cat fifo");
+    let agent = client.create_agent(script.in_background()).await.expect("it starts").agent_id;
+    until_text(&client, &agent, "on").await;
+    daemon.kill();
+    let journal = lab.home().join(format!("agents/{agent}/runs/1/journal-000001.ndjson"));
+    let text = fs::read_to_string(&journal).expect("a journal");
+    let last = text.trim_end().rfind('\n').expect("several lines") + 1;
+    let damaged = format!("{}{}\n", &text[..last], "x".repeat(text.len() - last - 1));
+    let file = fs::OpenOptions::new().write(true).open(&journal);
+    file.and_then(|mut file| file.write_all(damaged.as_bytes())).expect("damage");
+    let _daemon = lab.process();
+    let stopped = client.cancel_agent(CancelAgent { agent_id: (&agent).into() }).await.expect("it stops");
+    assert_eq!(stopped.status, paseo_sdk::model::Status::Interrupted);
     lab.end(&client).await;
 }
 
