@@ -444,7 +444,7 @@ pub enum DaemonCommand {
         #[arg(short, long)]
         yes: bool,
     },
-    /// Start the daemon again, with the program that is installed now; agents go on
+    /// Start the daemon again, with the program that is installed now, if that runs; agents go on
     #[command(after_help = "Example:\n  paseo daemon restart")]
     Restart,
     /// Show the daemon; exits with 0 only when it answers

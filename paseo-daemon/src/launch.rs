@@ -311,11 +311,7 @@ impl Launcher {
         directory: &Path,
         after: i64,
     ) -> io::Result<Option<Running>> {
-        // Where it listens was chosen by the daemon that started it, perhaps in another environment.
-        let socket = match journal::processes(directory)? {
-            Some(ready) => ready.socket,
-            None => self.socket(id, run)?,
-        };
+        let socket = listens_at(directory)?.map_or_else(|| self.socket(id, run), Ok)?;
         match attach(&socket, after, directory.to_owned()).await {
             Ok(running) => return Ok(Some(running)),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(error),
@@ -352,12 +348,19 @@ async fn started_before(socket: &Path, directory: PathBuf) -> Option<Running> {
         if !journal::is_served(&directory).unwrap_or(false) {
             return None;
         }
-        if let Ok(running) = attach(socket, 0, directory.clone()).await {
+        let socket = listens_at(&directory).ok().flatten().unwrap_or_else(|| socket.to_owned());
+        if let Ok(running) = attach(&socket, 0, directory.clone()).await {
             return Some(running);
         }
         tokio::time::sleep(PATIENCE).await;
     }
     None
+}
+
+/// Returns where the shim of a run listens, once it says so. The daemon that started it chose the place, perhaps in another
+/// environment than this one's.
+fn listens_at(directory: &Path) -> io::Result<Option<PathBuf>> {
+    Ok(journal::processes(directory)?.map(|ready| ready.socket))
 }
 
 async fn attach(socket: &Path, after: i64, directory: PathBuf) -> io::Result<Running> {

@@ -30,14 +30,12 @@ use crate::shim::link::News;
 use crate::store::{self, Log};
 use crate::warning::Warnings;
 
-/// Returns what time it is. Nothing else in the daemon asks; a shim, which is another process, has a clock of its own.
+/// Returns what time it is. Nothing else in the daemon asks; the journal of a shim, which is another process, has a clock
+/// of its own.
 pub(crate) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
-
-/// How much journal is carried over to the next segment, in bytes, at a quiet moment.
-const CARRY_BEYOND: u64 = 8 * 1024 * 1024;
 
 /// The files of one agent.
 pub(crate) struct Files {
@@ -273,7 +271,7 @@ impl Owner {
             What::Said(_) | What::Muttered(_) | What::Signalled { .. } | What::Closed {} | What::Carried(_) => None,
         };
         // The shim brings to the disk what the agent was told; what it asks and which turn it has, only its session knows.
-        let weighty = events.iter().any(is_weighty);
+        let weighty = events.iter().any(Event::is_weighty);
         if let Some(running) = process.running.as_ref().filter(|_| weighty)
             && let Err(error) = blocking(|| running.sync_journal())
         {
@@ -461,32 +459,6 @@ impl Owner {
     }
 }
 
-/// Whether an event begins or ends a turn or asks for something, so that the timeline must not know of it and the
-/// journal not.
-fn is_weighty(event: &Event) -> bool {
-    match event {
-        Event::Asked(_)
-        | Event::TurnStarted(_)
-        | Event::TurnEnded(_)
-        | Event::Joined(_)
-        | Event::Dropped(_)
-        | Event::Forgotten(_) => true,
-        Event::Resumable(_)
-        | Event::Delivered(_)
-        | Event::Opened(_)
-        | Event::Wrote { .. }
-        | Event::Closed(_)
-        | Event::Withdrawn(_)
-        | Event::ModeChanged(_)
-        | Event::Remembered(_)
-        | Event::Background(_)
-        | Event::Expecting(_)
-        | Event::CutOff(_)
-        | Event::Notice(_)
-        | Event::Failed(_) => false,
-    }
-}
-
 /// A word that a lost link did not take is said again, by its id, when the link is mended; else its process is gone.
 fn linked(said: io::Result<()>) {
     if let Err(error) = said {
@@ -544,3 +516,6 @@ fn explain(refusal: &Refusal) -> ApiError {
         Refusal::NoSuchOption { .. } => ApiError::invalid("optionId", message),
     }
 }
+
+/// How much journal is carried over to the next segment, in bytes, at a quiet moment.
+const CARRY_BEYOND: u64 = 8 * 1024 * 1024;

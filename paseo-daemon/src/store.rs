@@ -98,8 +98,10 @@ fn damaged(path: &Path, now: Timestamp) -> PathBuf {
 pub struct Log {
     path: PathBuf,
     file: File,
-    /// Where the next line begins; whatever a failed write left behind it is cut off before the next attempt.
+    /// Where the next line begins.
     end: u64,
+    /// Whether a failed write may have left something behind it, which is cut off before the next attempt.
+    torn: bool,
 }
 
 impl Log {
@@ -114,12 +116,13 @@ impl Log {
         let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
         let length = file.metadata()?.len();
         let mut end = length;
-        while end > 0 {
-            let start = line_start(&file, end - 1)?;
-            if file_ends_line(&file, end)? && is_whole(&text(&file, start, end)?) {
+        let mut lines = Backwards::new(&file, length);
+        while let Some(line) = lines.next()? {
+            let whole = line.strip_suffix(b"\n").and_then(|line| std::str::from_utf8(line).ok());
+            if whole.is_some_and(&is_whole) {
                 break;
             }
-            end = start;
+            end -= line.len() as u64;
         }
         let mut aside = None;
         if end < length {
@@ -134,7 +137,7 @@ impl Log {
             file.set_len(end)?;
             aside = Some(path);
         }
-        Ok((Log { path: path.to_owned(), file, end }, aside))
+        Ok((Log { path: path.to_owned(), file, end, torn: false }, aside))
     }
 
     /// Appends one line.
@@ -146,10 +149,12 @@ impl Log {
         let mut whole = Vec::with_capacity(line.len() + 1);
         whole.extend_from_slice(line);
         whole.push(b'\n');
-        if let Err(error) = self.file.write_all(&whole) {
-            let _ = self.file.set_len(self.end);
-            return Err(error);
+        if self.torn {
+            self.file.set_len(self.end)?;
         }
+        self.torn = true;
+        self.file.write_all(&whole)?;
+        self.torn = false;
         self.end += whole.len() as u64;
         Ok(())
     }
@@ -188,6 +193,7 @@ impl Log {
         replace_bytes(&self.path, &bytes)?;
         self.file = OpenOptions::new().read(true).append(true).open(&self.path)?;
         self.end = bytes.len() as u64;
+        self.torn = false;
         Ok(())
     }
 }
@@ -221,9 +227,6 @@ pub struct Page {
     /// Whether there are more in the direction that was read.
     pub more: bool,
 }
-
-/// How large a page may be before it ends.
-const PAGE_BYTES: usize = 1024 * 1024;
 
 /// A log whose lines carry a `seq` that grows, read by number without an index: the place is found by bisection. Lines
 /// without one are damage, and passed over.
@@ -348,21 +351,6 @@ pub(crate) fn number(line: &[u8]) -> Option<i64> {
     std::str::from_utf8(&digits[..length]).ok()?.parse().ok()
 }
 
-fn text(file: &File, start: u64, end: u64) -> io::Result<String> {
-    let mut bytes = vec![0; usize::try_from(end - start).unwrap_or(usize::MAX)];
-    file.read_exact_at(&mut bytes, start)?;
-    if bytes.last() == Some(&b'\n') {
-        bytes.pop();
-    }
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-fn file_ends_line(file: &File, at: u64) -> io::Result<bool> {
-    let mut last = [0];
-    file.read_exact_at(&mut last, at - 1)?;
-    Ok(last == *b"\n")
-}
-
 /// A page to which lines are added as they are read.
 struct Filling {
     page: Page,
@@ -436,10 +424,6 @@ impl Backwards<'_> {
     }
 }
 
-/// How much of a log is read at once, in bytes.
-const SMALLEST_PIECE: usize = 4 * 1024;
-const LARGEST_PIECE: usize = 64 * 1024;
-
 /// Returns where the line begins that the byte at `at` belongs to: after the last line end before `at`.
 fn line_start(file: &File, at: u64) -> io::Result<u64> {
     let mut end = at;
@@ -455,3 +439,10 @@ fn line_start(file: &File, at: u64) -> io::Result<u64> {
     }
     Ok(0)
 }
+
+/// How large a page may be before it ends, in bytes.
+const PAGE_BYTES: usize = 1024 * 1024;
+
+/// How much of a log is read at once, in bytes.
+const SMALLEST_PIECE: usize = 4 * 1024;
+const LARGEST_PIECE: usize = 64 * 1024;

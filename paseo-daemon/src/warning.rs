@@ -21,6 +21,11 @@ impl Warnings {
         }
     }
 
+    /// Takes one back that is not so any more.
+    pub(crate) fn remove(&self, warning: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|known| known != warning);
+    }
+
     pub(crate) fn all(&self) -> Vec<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

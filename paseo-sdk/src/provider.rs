@@ -399,6 +399,35 @@ pub enum Event {
     TurnEnded(Ending),
 }
 
+impl Event {
+    /// Returns whether it begins or ends a turn, or asks for something. The journal is brought to the disk before anything
+    /// that follows from such an event is written down, so that a loss of power never leaves the one without the other.
+    #[must_use]
+    pub fn is_weighty(&self) -> bool {
+        match self {
+            Event::Asked(_)
+            | Event::TurnStarted(_)
+            | Event::TurnEnded(_)
+            | Event::Joined(_)
+            | Event::Dropped(_)
+            | Event::Forgotten(_) => true,
+            Event::Resumable(_)
+            | Event::Delivered(_)
+            | Event::Opened(_)
+            | Event::Wrote { .. }
+            | Event::Closed(_)
+            | Event::Withdrawn(_)
+            | Event::ModeChanged(_)
+            | Event::Remembered(_)
+            | Event::Background(_)
+            | Event::Expecting(_)
+            | Event::CutOff(_)
+            | Event::Notice(_)
+            | Event::Failed(_) => false,
+        }
+    }
+}
+
 /// A question of a program.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ask {

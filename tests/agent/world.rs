@@ -552,7 +552,7 @@ impl World {
             _ => None,
         };
         self.runs.get_mut(&run).expect("the run is there").pipe.extend(says);
-        if linked && events.iter().any(is_weighty) {
+        if linked && events.iter().any(Event::is_weighty) {
             self.sync_journal(run)?;
         }
         if matches!(fact, Some(Fact::Exited(_))) {
@@ -708,19 +708,6 @@ impl Run {
         self.journal.sync();
         self.alive = false;
     }
-}
-
-/// Whether an event begins or ends a turn or asks for something.
-fn is_weighty(event: &Event) -> bool {
-    matches!(
-        event,
-        Event::Asked(_)
-            | Event::TurnStarted(_)
-            | Event::TurnEnded(_)
-            | Event::Joined(_)
-            | Event::Dropped(_)
-            | Event::Forgotten(_)
-    )
 }
 
 fn tale(entry: &Entry) -> String {

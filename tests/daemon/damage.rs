@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use paseo_daemon::Daemon;
 use paseo_sdk::Client;
-use paseo_sdk::catalogue::{CancelAgent, CreateAgent, GetAgentTimeline, GetDaemon, SendAgentPrompt, WaitForAgent};
+use paseo_sdk::catalogue::{
+    CancelAgent, CreateAgent, DeleteAgent, GetAgentTimeline, GetDaemon, SendAgentPrompt, WaitForAgent,
+};
 use paseo_sdk::item::{Entry, Happening};
 use paseo_sdk::model::{AgentId, WaitOutcome};
 
@@ -48,7 +50,7 @@ impl Left {
         let warning = warnings.iter().find(|warning| warning.contains(about) && warning.contains(self.agent.as_str()));
         let warning = warning.unwrap_or_else(|| panic!("nothing about {about} in {warnings:?}"));
         let aside = warning.split(' ').find(|word| word.contains(".damaged-")).expect("it says where that is");
-        let aside = aside.trim_end_matches(';');
+        let aside = aside.trim_end_matches([';', ':']);
         (daemon, fs::read(aside).expect("it is there"))
     }
 
@@ -61,6 +63,18 @@ impl Left {
         timeline(&client, &self.agent).await;
         self.lab.end(&client).await;
     }
+}
+
+/// Leaves an agent that has said `on` and waits at the pipe `fifo`, and no daemon.
+async fn left_at_work(lab: &Lab) -> (Client, AgentId) {
+    let daemon = lab.process();
+    let client = lab.client();
+    lab.fifo("fifo");
+    let script = lab.script("echo on; cat fifo; echo over");
+    let agent = client.create_agent(script.in_background()).await.expect("it starts").agent_id;
+    until_text(&client, &agent, "on").await;
+    daemon.kill();
+    (client, agent)
 }
 
 async fn warnings(client: &Client) -> Vec<String> {
@@ -143,13 +157,7 @@ async fn a_damaged_outbox_is_set_aside_and_what_can_be_read_of_it_counts() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_record_is_passed_over_and_reported() {
     let lab = Lab::new();
-    let daemon = lab.process();
-    let client = lab.client();
-    lab.fifo("fifo");
-    let script = lab.script("echo on; cat fifo; echo over");
-    let agent = client.create_agent(script.in_background()).await.expect("it starts").agent_id;
-    until_text(&client, &agent, "on").await;
-    daemon.kill();
+    let (client, agent) = left_at_work(&lab).await;
     let journal = lab.home().join(format!("agents/{agent}/runs/1/journal-000001.ndjson"));
     let text = fs::read_to_string(&journal).expect("a journal");
     let damaged: Vec<_> = text
@@ -175,13 +183,7 @@ async fn a_damaged_record_is_passed_over_and_reported() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_whose_last_record_is_damaged_can_still_be_told_things() {
     let lab = Lab::new();
-    let daemon = lab.process();
-    let client = lab.client();
-    lab.fifo("fifo");
-    let script = lab.script("echo on; cat fifo");
-    let agent = client.create_agent(script.in_background()).await.expect("it starts").agent_id;
-    until_text(&client, &agent, "on").await;
-    daemon.kill();
+    let (client, agent) = left_at_work(&lab).await;
     let journal = lab.home().join(format!("agents/{agent}/runs/1/journal-000001.ndjson"));
     let text = fs::read_to_string(&journal).expect("a journal");
     let last = text.trim_end().rfind('\n').expect("several lines") + 1;
@@ -224,18 +226,13 @@ async fn a_journal_of_which_nothing_can_be_read_any_more_stops_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_an_agent_whose_memory_is_damaged_the_process_is_named() {
     let lab = Lab::new();
-    let daemon = lab.process();
-    let client = lab.client();
-    lab.fifo("fifo");
-    let script = lab.script("echo on; cat fifo");
-    let agent = client.create_agent(script.in_background()).await.expect("it starts").agent_id;
-    until_text(&client, &agent, "on").await;
-    daemon.kill();
+    let (client, agent) = left_at_work(&lab).await;
     fs::write(lab.home().join(format!("agents/{agent}.json")), [0; 300]).expect("damage");
     let _daemon = lab.process();
     let told = warnings(&client).await;
     let [warning] = &told[..] else { panic!("one warning: {told:?}") };
-    let shim = warning.rsplit(' ').next().and_then(|pid| pid.parse().ok()).and_then(rustix::process::Pid::from_raw);
+    let shim = warning.split_once("`kill ").and_then(|(_, after)| after.strip_suffix('`')?.parse().ok());
+    let shim = shim.and_then(rustix::process::Pid::from_raw);
     let shim = shim.unwrap_or_else(|| panic!("how to end it: {warning}"));
     rustix::process::kill_process(shim, rustix::process::Signal::TERM).expect("it runs");
     crate::lab::gone(&lab.work(), |_| true).await;
@@ -286,16 +283,27 @@ async fn what_a_deletion_has_left_goes_at_the_next_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_deletion_has_left_does_not_take_the_next_agent_of_that_id() {
+    let left = Left::new().await;
+    let agents = left.lab.home().join("agents");
+    let daemon = left.lab.daemon().await;
+    let delete = DeleteAgent { agent_id: (&left.agent).into() };
+    daemon.client().delete_agent(delete).await.expect("it is deleted");
+    // As where a file of it could not be removed.
+    fs::write(agents.join(format!("{}.deleted", left.agent)), "{}").expect("a mark");
+    let again = CreateAgent { agent_id: Some(left.agent.clone()), ..left.lab.script("echo another") };
+    daemon.client().create_agent(again).await.expect("it runs");
+    daemon.shutdown().await;
+    let daemon = left.lab.daemon().await;
+    let done = daemon.client().wait_for_agent(WaitForAgent::one(&left.agent)).await.expect("it is there");
+    assert_eq!(done.last_message.as_deref(), Some("another"));
+    left.lab.end(&daemon.client()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_turn_that_a_loss_of_power_has_cut_is_interrupted_and_an_idle_agent_is_idle() {
     let left = Left::new().await;
-    let daemon = left.lab.process();
-    let client = left.lab.client();
-    left.lab.fifo("fifo");
-    let script = left.lab.script("echo on; cat fifo");
-    let busy = client.create_agent(CreateAgent { title: "busy".to_owned(), ..script.in_background() }).await;
-    let busy = busy.expect("it starts").agent_id;
-    until_text(&client, &busy, "on").await;
-    daemon.kill();
+    let (client, busy) = left_at_work(&left.lab).await;
     kill_all(&left.lab).await;
     tear(&left.lab.home().join(format!("agents/{busy}/runs/1/journal-000001.ndjson")));
     let _daemon = left.lab.process();

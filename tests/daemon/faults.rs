@@ -9,6 +9,7 @@ use paseo_sdk::catalogue::{
     CancelAgent, CreateAgent, CreateWorktree, GetDaemon, ListAgents, SendAgentPrompt, WaitForAgent, WhenBusy,
 };
 use paseo_sdk::model::{Image, Mode, WaitOutcome};
+use rustix::fs::inotify;
 use serde_json::json;
 
 use crate::lab::{Lab, PASEO, calls, timeline};
@@ -132,6 +133,29 @@ async fn one_daemon_at_a_time_has_a_home() {
     daemon.client().get_daemon(GetDaemon {}).await.expect("the first goes on");
     daemon.shutdown().await;
     lab.daemon().await.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_waits_for_what_another_was_starting_when_it_was_killed() {
+    let lab = Lab::new();
+    lab.daemon().await.shutdown().await;
+    // Such a process has the lock for a moment, and the file names the one that is dead.
+    let mut dead = std::process::Command::new("true").spawn().expect("a process");
+    dead.wait().expect("it ends");
+    let path = lab.home().join("paseo.pid");
+    std::fs::write(&path, format!(r#"{{"pid":{}}}"#, dead.id())).expect("a file");
+    let lock = std::fs::File::open(&path).expect("a file");
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).expect("a lock");
+    let watch = inotify::init(inotify::CreateFlags::CLOEXEC).expect("files can be watched");
+    inotify::add_watch(&watch, &path, inotify::WatchFlags::CLOSE_WRITE).expect("it is there");
+    let tried = tokio::task::spawn_blocking(move || {
+        // Whoever cannot have the lock closes the file.
+        rustix::io::read(&watch, &mut [0; 4096][..]).expect("it is tried");
+        drop(lock);
+    });
+    let daemon = lab.daemon().await;
+    tried.await.expect("no panic");
+    lab.end(&daemon.client()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -183,6 +183,8 @@ async fn a_shim_that_does_not_answer_holds_up_nobody_and_is_found_when_it_does()
     assert_eq!(client.wait_for_agent(wait).await.expect("it ends").last_message.as_deref(), Some("queued"));
     let entries = timeline(&client, &agent).await;
     assert_eq!(calls(&entries)[0].output.as_deref(), Some("line 1\nline 2\nline 3\nline 4\nline 5\nline 6\n"));
+    let told = client.get_daemon(GetDaemon {}).await.expect("the daemon").warnings;
+    assert_eq!(told, Vec::<String>::new(), "it is found");
     lab.end(&client).await;
 }
 
@@ -284,5 +286,31 @@ async fn a_daemon_does_not_become_a_program_that_does_not_run() {
     assert_eq!((info.pid, info.running), (daemon.pid(), 1));
     std::fs::write(lab.work().join("go"), "").expect("go");
     client.wait_for_agent(WaitForAgent::one(&agent)).await.expect("it ends");
+    lab.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_new_program_is_gone_by_then_the_old_one_goes_on() {
+    let lab = Lab::new();
+    let program = lab.work().join("paseo");
+    std::fs::copy(crate::lab::PASEO, &program).expect("a copy");
+    let daemon = lab.process_of(&program);
+    let client = lab.client();
+    let agent = client.create_agent(lab.script(LONG).in_background()).await.expect("it starts").agent_id;
+    until_text(&client, &agent, "line 3").await;
+    let before = client.get_daemon(GetDaemon {}).await.expect("the daemon");
+    // It runs when it is tried, and then no more.
+    let fleeting = lab.work().join("paseo.new");
+    std::fs::write(&fleeting, "#!/bin/sh\nrm \"$0\"\necho paseo 9.9.9\n").expect("a program");
+    std::fs::set_permissions(&fleeting, std::fs::metadata(&program).expect("a program").permissions())
+        .expect("a program");
+    std::fs::rename(&fleeting, &program).expect("it is replaced");
+    client.shutdown_daemon(ShutdownDaemon { with_agents: false, restart: true }).await.expect("it restarts");
+    std::fs::write(lab.work().join("go"), "").expect("go");
+    let done = client.wait_for_agent(WaitForAgent::one(&agent)).await.expect("it ends");
+    assert_eq!(done.outcome, Some(WaitOutcome::Completed));
+    let after = client.get_daemon(GetDaemon {}).await.expect("the daemon");
+    assert_eq!(after.pid, daemon.pid());
+    assert!(after.started_at > before.started_at);
     lab.end(&client).await;
 }

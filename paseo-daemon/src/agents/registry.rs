@@ -227,7 +227,10 @@ pub(crate) fn load(
                 let aside = damaged.then(|| store::set_aside(&path, now()).ok()).flatten();
                 let place = aside.unwrap_or(path.clone()).display().to_string();
                 let left = still_running(&Files::of(directory, id).runs());
-                warnings.add(format!("agent {id} cannot be read ({error}); its file is {place}{left}"));
+                warnings.add(format!(
+                    "agent {id} cannot be read ({error}); its file is {place}: make it {id}.json again when it is mended, \
+                     and restart the daemon{left}"
+                ));
             }
         }
     }
@@ -239,7 +242,7 @@ fn still_running(runs: &Path) -> String {
     let Ok(entries) = fs::read_dir(runs) else { return String::new() };
     let served = entries.flatten().map(|entry| entry.path()).find(|run| journal::is_served(run).unwrap_or(false));
     match served.and_then(|run| journal::processes(&run).ok().flatten()) {
-        Some(ready) => format!("; it still runs, as process {}, and ends with process {}", ready.pid, ready.shim_pid),
+        Some(ready) => format!("; it still runs, as process {}, and is ended by `kill {}`", ready.pid, ready.shim_pid),
         None => String::new(),
     }
 }

@@ -44,8 +44,13 @@ impl Owner {
         let Some(process) = &mut self.process else { return };
         process.running = None;
         process.relink = None;
+        let run = process.run;
+        let missing = self.missing(run);
         match self.catch_up().await {
-            Ok(()) => self.attach_if_known().await,
+            Ok(()) => {
+                self.warnings.remove(&missing);
+                self.attach_if_known().await;
+            }
             Err(error) => self.look_again(&error),
         }
     }
@@ -55,8 +60,15 @@ impl Owner {
     fn look_again(&mut self, error: &io::Error) {
         let Some(process) = &mut self.process else { return };
         process.relink = Some(now().plus(RELINK));
-        let (agent, run) = (&self.live.id, process.run);
-        self.warnings.add(format!("agent {agent}, run {run}: its process cannot be found, and is looked for: {error}"));
+        let run = process.run;
+        tracing::warn!(agent = %self.live.id, run, %error, "a shim cannot be found");
+        self.warnings.add(self.missing(run));
+    }
+
+    /// Says that a process is looked for, and where the reason is.
+    fn missing(&self, run: i64) -> String {
+        let agent = &self.live.id;
+        format!("agent {agent}, run {run}: its process does not answer, and is looked for: see `paseo daemon logs`")
     }
 
     /// Lets the session of a run whose journal was carried over start from the summary that its newest segment begins

@@ -44,7 +44,8 @@ pub struct ShutdownDaemon {
     /// Interrupt the agents and end their processes first.
     #[serde(default)]
     pub with_agents: bool,
-    /// Start again in place, with the program file that is there now: same process id, agents go on.
+    /// Start again in place, with the program file that is there now: same process id, agents go on. `refused` when that
+    /// program does not run.
     #[serde(default)]
     pub restart: bool,
 }
