@@ -193,7 +193,9 @@ async fn an_agent_whose_last_record_is_damaged_can_still_be_told_things() {
     let _daemon = lab.process();
     let stopped = client.cancel_agent(CancelAgent { agent_id: (&agent).into() }).await.expect("it stops");
     assert_eq!(stopped.status, paseo_sdk::model::Status::Interrupted);
-    lab.end(&client).await;
+    lab.stop(&client).await;
+    let journal = fs::read_to_string(&journal).expect("a journal");
+    assert!(!journal.contains("did not stop"), "it was ended, as it could not be told to stop: {journal}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
