@@ -1,7 +1,7 @@
 //! A home for a daemon, in this process or in one of its own, of which nothing is left at the end.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
@@ -174,6 +174,24 @@ impl Drop for Process {
         let _ = self.daemon.kill();
         let _ = self.daemon.wait();
     }
+}
+
+/// Makes a program of a test. Another process writes it: a child that is started meanwhile by another test would still
+/// hold open for writing what this process writes, and a program that is held so cannot be started.
+pub(crate) fn program(path: &Path, content: &[u8]) {
+    let mut writer = Command::new("/bin/sh")
+        .args(["-c", r#"cat > "$0" && chmod 700 "$0""#])
+        .arg(path)
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("a shell");
+    writer.stdin.take().expect("it is piped").write_all(content).expect("it is written");
+    assert!(writer.wait().expect("the shell ends").success(), "{} can be written", path.display());
+}
+
+/// Makes a copy of a program, as `program` does.
+pub(crate) fn copy_of_program(original: impl AsRef<Path>, path: &Path) {
+    program(path, &std::fs::read(original).expect("a program"));
 }
 
 /// Returns pid and name of every process that works in a directory or below, zombies left out.

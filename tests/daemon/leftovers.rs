@@ -72,7 +72,7 @@ async fn the_next_daemon_ends_the_orphans_of_a_killed_shim_and_only_those() {
     let private = std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700).create(lab.home());
     private.expect("a home");
     std::fs::write(lab.home().join("config.json"), r#"{ "keep": ["keeper"] }"#).expect("settings");
-    std::fs::copy("/bin/sleep", lab.work().join("keeper")).expect("a copy");
+    crate::lab::copy_of_program("/bin/sleep", &lab.work().join("keeper"));
     let daemon = lab.process();
     let client = lab.client();
     let kept = client.create_agent(lab.script("keeper 1001 >/dev/null 2>&1 & echo $!")).await.expect("it runs");

@@ -1,7 +1,5 @@
 //! Programs whose lines are long, and those that do not read theirs: played by a script in the place of `claude`.
 
-use std::os::unix::fs::PermissionsExt as _;
-
 use paseo_daemon::shim::journal;
 use paseo_sdk::catalogue::{CreateAgent, SendAgentPrompt, WaitForAgent, WhenBusy};
 use paseo_sdk::item::Happening;
@@ -41,9 +39,7 @@ pub(super) fn lab() -> Lab {
     let mut lab = Lab::new();
     let programs = lab.path("programs");
     std::fs::create_dir(&programs).expect("a directory");
-    std::fs::write(programs.join("claude"), PROGRAM).expect("a program");
-    let executable = std::fs::Permissions::from_mode(0o700);
-    std::fs::set_permissions(programs.join("claude"), executable).expect("it is executable");
+    crate::lab::program(&programs.join("claude"), PROGRAM.as_bytes());
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").expect("a path"));
     lab.set_env([("PATH".to_owned(), path)]);
     lab.fifo("go");

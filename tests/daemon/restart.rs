@@ -11,7 +11,7 @@ use paseo_sdk::provider::{Record, What};
 
 use super::watching::{follow, until_text};
 use crate::conformance::stage::status;
-use crate::lab::{Lab, calls, timeline};
+use crate::lab::{Lab, calls, copy_of_program, timeline};
 
 /// Prints numbered lines until it is told to go, then more of them.
 pub(super) const LONG: &str = "for i in 1 2 3; do echo line $i; done; until test -e go; do sleep 0.03; done; for i in 4 5 6; do echo line $i; done";
@@ -215,7 +215,7 @@ async fn a_daemon_whose_program_was_replaced_still_starts_agents_and_becomes_the
     let lab = Lab::new();
     // A copy that can be replaced, as an upgrade does: by rename, while it runs.
     let program = lab.work().join("paseo");
-    std::fs::copy(crate::lab::PASEO, &program).expect("a copy");
+    copy_of_program(crate::lab::PASEO, &program);
     let _daemon = lab.process_of(&program);
     let client = lab.client();
     let mut running = Vec::new();
@@ -228,7 +228,7 @@ async fn a_daemon_whose_program_was_replaced_still_starts_agents_and_becomes_the
         watches.push(client.watch(follow(agent, 0)));
     }
     let newer = lab.work().join("paseo.new");
-    std::fs::copy(crate::lab::PASEO, &newer).expect("a copy");
+    copy_of_program(crate::lab::PASEO, &newer);
     std::fs::rename(&newer, &program).expect("it is replaced");
     let done = client.create_agent(lab.script("echo still here")).await.expect("it runs");
     assert_eq!(done.last_message.as_deref(), Some("still here"));
@@ -269,14 +269,14 @@ async fn a_daemon_whose_program_was_replaced_still_starts_agents_and_becomes_the
 async fn a_daemon_does_not_become_a_program_that_does_not_run() {
     let lab = Lab::new();
     let program = lab.work().join("paseo");
-    std::fs::copy(crate::lab::PASEO, &program).expect("a copy");
+    copy_of_program(crate::lab::PASEO, &program);
     let daemon = lab.process_of(&program);
     let client = lab.client();
     let agent = client.create_agent(lab.script(LONG).in_background()).await.expect("it starts").agent_id;
     let half = lab.work().join("paseo.new");
     let bytes = std::fs::read(crate::lab::PASEO).expect("a program");
-    std::fs::write(&half, &bytes[..bytes.len() / 100]).expect("a download that was cut");
-    std::fs::set_permissions(&half, std::fs::metadata(&program).expect("a program").permissions()).expect("a program");
+    // A download that was cut.
+    crate::lab::program(&half, &bytes[..bytes.len() / 100]);
     std::fs::rename(&half, &program).expect("it is replaced");
     let restart = ShutdownDaemon { with_agents: false, restart: true };
     let refused = client.shutdown_daemon(restart).await.expect_err("it would not come back");
@@ -293,7 +293,7 @@ async fn a_daemon_does_not_become_a_program_that_does_not_run() {
 async fn where_the_new_program_is_gone_by_then_the_old_one_goes_on() {
     let lab = Lab::new();
     let program = lab.work().join("paseo");
-    std::fs::copy(crate::lab::PASEO, &program).expect("a copy");
+    copy_of_program(crate::lab::PASEO, &program);
     let daemon = lab.process_of(&program);
     let client = lab.client();
     let agent = client.create_agent(lab.script(LONG).in_background()).await.expect("it starts").agent_id;
@@ -301,9 +301,7 @@ async fn where_the_new_program_is_gone_by_then_the_old_one_goes_on() {
     let before = client.get_daemon(GetDaemon {}).await.expect("the daemon");
     // It runs when it is tried, and then no more.
     let fleeting = lab.work().join("paseo.new");
-    std::fs::write(&fleeting, "#!/bin/sh\nrm \"$0\"\necho paseo 9.9.9\n").expect("a program");
-    std::fs::set_permissions(&fleeting, std::fs::metadata(&program).expect("a program").permissions())
-        .expect("a program");
+    crate::lab::program(&fleeting, b"#!/bin/sh\nrm \"$0\"\necho paseo 9.9.9\n");
     std::fs::rename(&fleeting, &program).expect("it is replaced");
     client.shutdown_daemon(ShutdownDaemon { with_agents: false, restart: true }).await.expect("it restarts");
     std::fs::write(lab.work().join("go"), "").expect("go");

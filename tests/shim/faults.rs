@@ -16,7 +16,7 @@ async fn a_program_that_cannot_be_started_is_a_sentence_and_leaves_nothing() -> 
     let scratch = Scratch::new()?;
     let script = |name: &str, text: &str, mode: u32| -> Result<String> {
         let path = scratch.path.join(name);
-        fs::write(&path, text)?;
+        crate::lab::program(&path, text.as_bytes());
         fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
         Ok(path.display().to_string())
     };
@@ -130,8 +130,7 @@ async fn a_line_that_comes_when_its_agent_leaves_is_for_the_next_process() -> Re
 /// Makes a helper whose disk is full after some kilobytes.
 fn full_soon(scratch: &Scratch) -> Result<std::path::PathBuf> {
     let helper = scratch.path.join("helper");
-    fs::write(&helper, format!("#!/bin/sh\nulimit -S -f 64\nexec {HELPER} \"$@\"\n"))?;
-    fs::set_permissions(&helper, fs::Permissions::from_mode(0o700))?;
+    crate::lab::program(&helper, format!("#!/bin/sh\nulimit -S -f 64\nexec {HELPER} \"$@\"\n").as_bytes());
     Ok(helper)
 }
 

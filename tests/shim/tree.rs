@@ -92,8 +92,8 @@ async fn a_chain_of_children_that_live_for_a_moment_is_ended() -> Result {
 #[tokio::test]
 async fn programs_that_are_kept_are_spared_with_what_they_started() -> Result {
     let scratch = Scratch::new()?;
-    fs::copy("/bin/sleep", scratch.path.join("keeper"))?;
-    fs::copy("/bin/sh", scratch.path.join("a-very-long-name-of-a-server"))?;
+    crate::lab::copy_of_program("/bin/sleep", &scratch.path.join("keeper"));
+    crate::lab::copy_of_program("/bin/sh", &scratch.path.join("a-very-long-name-of-a-server"));
     let script = "./keeper 1000 >/dev/null & echo $!
         ./a-very-long-name-of-a-server -c 'sleep 1001 & echo $!; echo $$; exec >/dev/null; wait' &
         sleep 1002 & echo $!

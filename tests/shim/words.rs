@@ -6,7 +6,6 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
@@ -113,8 +112,8 @@ async fn a_shim_of_the_first_version_is_started_and_found() -> Result {
     let scratch = Scratch::new()?;
     let helper = scratch.path.join("helper");
     fs::write(scratch.path.join("launched"), first("launched").to_owned() + "\n")?;
-    fs::write(&helper, format!("#!/bin/sh\ncd {0}; cat > launching; cat launched\n", scratch.path.display()))?;
-    fs::set_permissions(&helper, fs::Permissions::from_mode(0o700))?;
+    let text = format!("#!/bin/sh\ncd {0}; cat > launching; cat launched\n", scratch.path.display());
+    crate::lab::program(&helper, text.as_bytes());
     let launching = serde_json::from_str(first("launching"))?;
     // A script starts in the environment that a shim is given, and that is nearly none.
     let ready = link::spawn(&helper, &launching).await?;
