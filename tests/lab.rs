@@ -210,14 +210,19 @@ pub(crate) fn processes_in(directory: &Path) -> Vec<String> {
 
 /// Returns when no process in `directory` is one of these.
 pub(crate) async fn gone(directory: &Path, these: impl Fn(&String) -> bool) {
+    while let Some(process) = processes_in(directory).into_iter().find(&these) {
+        ended(process.split(' ').next().and_then(|pid| pid.parse().ok()).expect("its number")).await;
+    }
+}
+
+/// Returns when a process has ended.
+pub(crate) async fn ended(pid: i64) {
     use rustix::event::{PollFd, PollFlags, poll};
     use rustix::process::{Pid, PidfdFlags, pidfd_open};
-    while let Some(process) = processes_in(directory).into_iter().find(&these) {
-        let pid = process.split(' ').next().and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw);
-        let Ok(handle) = pidfd_open(pid.expect("its number"), PidfdFlags::empty()) else { continue };
-        let ended = move || poll(&mut [PollFd::new(&handle, PollFlags::IN)], None);
-        tokio::task::spawn_blocking(ended).await.expect("no panic").expect("it can be waited for");
-    }
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id");
+    let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { return };
+    let ended = move || poll(&mut [PollFd::new(&handle, PollFlags::IN)], None);
+    tokio::task::spawn_blocking(ended).await.expect("no panic").expect("it can be waited for");
 }
 
 /// Reads an agent's whole timeline and checks that its numbers have no gap.

@@ -104,6 +104,8 @@ pub(crate) struct Process {
     stopping: Option<String>,
     /// When to look for its shim again, after one that lives did not answer.
     relink: Option<Timestamp>,
+    /// What was said about its journal's damage: a later reading may find more.
+    damage: Option<String>,
 }
 
 impl Process {
@@ -185,6 +187,7 @@ impl Owner {
             closing: false,
             stopping: None,
             relink: None,
+            damage: None,
         });
     }
 

@@ -209,7 +209,11 @@ async fn a_journal_of_which_nothing_can_be_read_any_more_stops_nothing() {
     let before = timeline(&client, &agent).await;
     daemon.kill();
     kill_all(&lab).await;
-    let journal = lab.home().join(format!("agents/{agent}/runs/1/journal-000001.ndjson"));
+    let run = lab.home().join(format!("agents/{agent}/runs/1"));
+    // The shim works nowhere, and writes the end of the journal once its agent is gone.
+    let shim = paseo_daemon::shim::journal::processes(&run).expect("it can be read").expect("its processes");
+    crate::lab::ended(shim.shim_pid).await;
+    let journal = run.join("journal-000001.ndjson");
     let length = fs::metadata(&journal).expect("a journal").len();
     fs::write(&journal, "garbage\n".repeat(usize::try_from(length).expect("a size") / 8)).expect("damage");
     fs::write(lab.work().join("go"), "").expect("a file");

@@ -141,7 +141,13 @@ impl Owner {
         }
         if let Some(first) = first {
             let agent = &self.live.id;
-            self.warnings.add(format!("agent {agent}, run {run}: {damaged} lines of its journal are damaged: {first}"));
+            let damage = format!("agent {agent}, run {run}: {damaged} lines of its journal are damaged: {first}");
+            if let Some(process) = &mut self.process
+                && let Some(before) = process.damage.replace(damage.clone())
+            {
+                self.warnings.remove(&before);
+            }
+            self.warnings.add(damage);
         }
         Ok(())
     }
