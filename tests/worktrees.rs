@@ -36,7 +36,7 @@ impl Scratch {
         let root = std::env::temp_dir().join(format!("paseo-worktrees-{}-{number}", std::process::id()));
         std::fs::create_dir_all(root.join("project")).expect("a directory for the repository");
         let root = root.canonicalize().expect("the directory is there");
-        let scratch = Scratch { worktrees: Worktrees::new(root.join("home")), root };
+        let scratch = Scratch { worktrees: worktrees(&root), root };
         scratch.git(&["init", "--quiet", "--initial-branch=main"]);
         scratch
     }
@@ -121,6 +121,11 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.root);
     }
+}
+
+/// The hands of a daemon whose home is in `root`.
+fn worktrees(root: &Path) -> Worktrees {
+    Worktrees::new(root.join("home"), Some(Path::new(crate::lab::PASEO)))
 }
 
 fn branch_off(branch: &str) -> CreateWorktree {

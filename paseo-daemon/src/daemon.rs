@@ -1,16 +1,12 @@
-//! What is said about and done to the daemon itself and its worktrees.
+//! What is said about and done to the daemon itself.
 
-use std::path::Path;
-
-use paseo_sdk::catalogue::{
-    CreateWorktree, DaemonInfo, GetDaemon, ListWorktrees, ShutdownDaemon, ShuttingDown, Worktrees,
-};
+use paseo_sdk::catalogue::{DaemonInfo, GetDaemon, ShutdownDaemon, ShuttingDown};
 use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::machine::agent::Input;
-use paseo_sdk::model::{Agent, Status, Worktree};
+use paseo_sdk::model::Status;
 use paseo_sdk::operation::{Caller, Handle};
 
-use crate::agents::{belongs, has_left};
+use crate::agents::has_left;
 use crate::{Closing, Core, probe};
 
 impl Handle<GetDaemon> for Core {
@@ -70,30 +66,4 @@ impl Handle<ShutdownDaemon> for Core {
 
 fn works(status: Status) -> bool {
     matches!(status, Status::Starting | Status::Running | Status::Waiting)
-}
-
-impl Handle<CreateWorktree> for Core {
-    async fn handle(&self, caller: Caller, request: CreateWorktree) -> Result<Worktree, ApiError> {
-        request.source()?;
-        let directory = self.directory(&caller, request.cwd.as_deref())?;
-        self.worktrees.create(&request, &directory).await
-    }
-}
-
-impl Handle<ListWorktrees> for Core {
-    async fn handle(&self, caller: Caller, request: ListWorktrees) -> Result<Worktrees, ApiError> {
-        let directory = match (request.all, &request.cwd) {
-            (true, None) => None,
-            _ => Some(self.directory(&caller, request.cwd.as_deref())?),
-        };
-        let mut worktrees = self.worktrees.list(directory.as_deref(), request.all).await?;
-        let views: Vec<_> = self.agents.all().iter().map(|owned| owned.live.view()).collect();
-        for worktree in &mut worktrees {
-            let here =
-                |agent: &&Agent| agent.status != Status::Archived && belongs(agent, Path::new(&worktree.worktree_path));
-            worktree.agents =
-                views.iter().map(|view| &view.agent).filter(here).map(|agent| agent.agent_id.clone()).collect();
-        }
-        Ok(Worktrees { worktrees })
-    }
 }

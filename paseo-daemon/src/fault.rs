@@ -75,6 +75,10 @@ points! {
     JournalEnded "journal-ended",
     /// All journals of an agent are read, and it does nothing yet.
     Restored "restored",
+    /// A step on a worktree is to be carried out.
+    WorktreeStep "worktree-step",
+    /// A step on a worktree is carried out, and nothing follows from it yet.
+    WorktreeStepDone "worktree-step-done",
     /// A damaged part of a log is copied, and still in its place.
     DamageCopied "damage-copied",
     /// An agent is deleted, and its files are there.

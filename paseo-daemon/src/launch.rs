@@ -20,6 +20,7 @@ use crate::shim::link::{self, Heard, News, Words};
 use crate::shim::{Launching, MARKER, journal, place, tree};
 use crate::store;
 use crate::token::Tokens;
+use crate::worktrees::{Ground, Worktrees};
 
 /// Starts processes, and finds them again.
 pub(crate) struct Launcher {
@@ -30,6 +31,7 @@ pub(crate) struct Launcher {
     pub(crate) keep: Vec<String>,
     /// The daemon's own environment without what is not for agents, then what the settings add.
     pub(crate) env: BTreeMap<String, String>,
+    pub(crate) worktrees: Worktrees,
 }
 
 /// The daemon's end of a process that runs.
@@ -125,7 +127,7 @@ impl Helper {
     }
 
     /// Returns the program as it can be started now.
-    fn program(&self) -> Result<PathBuf, String> {
+    pub(crate) fn program(&self) -> Result<PathBuf, String> {
         match self {
             // The file may have been replaced by a newer version, which speaks to newer daemons: what runs is still there.
             Helper::Own(own) if cfg!(target_os = "linux") && std::env::current_exe().ok().as_ref() != Some(own) => {
@@ -232,9 +234,18 @@ impl Launcher {
         run: i64,
         resume: Option<String>,
     ) -> oneshot::Receiver<Result<Running, String>> {
-        let (done, result) = oneshot::channel();
+        let (mut done, result) = oneshot::channel();
         tokio::spawn(async move {
-            let _ = done.send(self.start(provider, spec, run, resume.as_deref()).await);
+            // What is set up there is waited for, unless nobody waits for the process any more.
+            let ground = tokio::select! {
+                ground = self.worktrees.ground(Path::new(&spec.cwd)) => ground,
+                () = done.closed() => return,
+            };
+            let started = match ground {
+                Ok(ground) => self.start(provider, spec, ground, run, resume.as_deref()).await,
+                Err(error) => Err(error.message),
+            };
+            let _ = done.send(started);
         });
         result
     }
@@ -243,18 +254,22 @@ impl Launcher {
         &self,
         provider: &dyn Provider,
         mut spec: LaunchSpec,
+        ground: Ground,
         run: i64,
         resume: Option<&str>,
     ) -> Result<Running, String> {
         let helper = self.helper()?;
         let files = Files::of(&self.agents, spec.agent_id.as_str());
         spec.mcp_config = Some(files.mcp_config()).filter(|file| file.exists()).map(|file| file.display().to_string());
+        // A worktree may have been trusted since.
+        spec.trusted = ground.trusted;
         let launch = provider.launch(&spec, resume);
         let run_dir = files.runs().join(run.to_string());
         let socket = self.socket(&spec.agent_id, run).map_err(|error| format!("no place for a socket: {error}"))?;
         let own: Option<BTreeMap<String, String>> =
             store::read(&files.env()).map_err(|error| format!("{}: {error}", files.env().display()))?;
         let mut env = self.env.clone();
+        env.extend(ground.variables);
         env.extend(own.unwrap_or_default());
         env.extend(launch.env);
         env.insert("PASEO_AGENT_ID".to_owned(), spec.agent_id.to_string());

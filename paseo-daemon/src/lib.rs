@@ -19,6 +19,8 @@ pub mod bridge;
 pub mod config;
 #[doc(hidden)]
 pub mod fault;
+#[doc(hidden)]
+pub mod hook;
 pub mod home;
 pub mod lock;
 pub mod log;
@@ -52,6 +54,7 @@ use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::model::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::config::{Config, Flags, Scope};
 use crate::home::Home;
@@ -59,7 +62,7 @@ use crate::lock::Lock;
 use crate::server::{Doors, Server};
 use crate::token::Tokens;
 use crate::warning::Warnings;
-use crate::worktrees::Worktrees;
+use crate::worktrees::{Surroundings, Worktrees};
 
 /// Plays a hidden role when the arguments ask for one, and ends the process; returns otherwise.
 ///
@@ -71,6 +74,7 @@ pub fn helper_main() {
     let code = match role.as_deref().and_then(OsStr::to_str) {
         Some("__shim") => shim::main(),
         Some("__exec") => shim::child::exec(),
+        Some("__hook") => hook::main(),
         Some("__bridge") => bridge::main(arguments.next().as_deref().unwrap_or_default()),
         _ => return,
     };
@@ -85,6 +89,8 @@ pub struct Daemon {
     server: Arc<Server>,
     lock: Lock,
     tokens: Tokens,
+    /// What goes on beside, until the daemon ends.
+    _beside: JoinSet<()>,
 }
 
 /// What all handlers share.
@@ -123,13 +129,18 @@ impl Daemon {
         let lock = Lock::take(&home)?;
         home.furnish()?;
         let tokens = Tokens::load(&home, config.auth.as_deref())?;
+        let helper = launch::Helper::find(config.helper.as_deref());
+        let env = launch::environment(std::env::vars_os(), &config.env);
+        let surroundings = Surroundings { helper: helper.clone(), env: env.clone(), keep: config.keep.clone() };
+        let worktrees = Worktrees::with(home.path().to_owned(), surroundings);
         let launcher = Arc::new(launch::Launcher {
-            helper: launch::Helper::find(config.helper.as_deref()),
+            helper,
             home: home.path().to_owned(),
             agents: home.agents(),
             tokens: tokens.clone(),
             keep: config.keep.clone(),
-            env: launch::environment(std::env::vars_os(), &config.env),
+            env,
+            worktrees: worktrees.clone(),
         });
         let watchers = Arc::new(live::Watchers::default());
         let registry = Arc::new(agents::Registry::default());
@@ -140,7 +151,7 @@ impl Daemon {
         };
         agents::load(&registry, &home.agents(), &launcher, &watchers, &warnings).map_err(cannot)?;
         let core = Arc::new(Core {
-            worktrees: Worktrees::new(home.path().to_owned()),
+            worktrees,
             home,
             agents: registry,
             watchers,
@@ -162,7 +173,10 @@ impl Daemon {
         if let Err(error) = lock.announce(&server.listen) {
             tracing::warn!(%error, "the pid file cannot be written");
         }
-        Ok(Daemon { core, server: Arc::new(server), lock, tokens })
+        let mut beside = JoinSet::new();
+        let worktrees = core.worktrees.clone();
+        beside.spawn(async move { worktrees.resume().await });
+        Ok(Daemon { core, server: Arc::new(server), lock, tokens, _beside: beside })
     }
 
     /// Returns a client of this daemon, over a pipe within this process.

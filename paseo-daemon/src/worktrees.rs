@@ -1,25 +1,39 @@
-//! The hands of the worktree machine: one task per repository carries out its steps, on threads that may block.
+//! The worktrees of every repository: made, set up, listed, archived and brought back.
+//!
+//! Everything that changes a repository is a step of the machine of that repository, which one task owns. What takes long
+//! and changes nothing there, fetching and hooks, goes on beside it.
 
+mod archive;
+mod branch;
 mod disk;
+mod fetch;
+mod files;
+mod hooks;
+mod inspect;
 mod list;
+mod note;
+mod operations;
+mod owner;
+mod restore;
 mod site;
+mod source;
+mod survey;
+mod tree;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
 
 use paseo_sdk::catalogue::{CreateWorktree, WorktreeSource};
 use paseo_sdk::error::{ApiError, Code};
-use paseo_sdk::machine::Machine as _;
-use paseo_sdk::machine::worktree::{self, Answer, Fact, Input, Note, Output, Repository, Ticket, Want};
-use paseo_sdk::model::{ListedWorktree, Worktree};
-use site::Site;
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use paseo_sdk::machine::worktree::{self, Answer, Archived, Base, Head, Input, Inspection, Note, Want};
+use paseo_sdk::model::{ListedWorktree, PullRequest, Setup, SetupStatus, Worktree};
 
-use crate::owner::now;
+pub(crate) use self::hooks::Surroundings;
+use self::hooks::{Hook, Port, Ports};
+use self::owner::Owners;
+use self::site::Site;
+use crate::launch::Helper;
 
 /// Makes, lists and takes back the worktrees of every repository. Clones share their owners.
 #[derive(Clone, Debug)]
@@ -30,45 +44,249 @@ pub struct Worktrees {
 #[derive(Debug)]
 struct Shared {
     home: PathBuf,
-    since: SystemTime,
-    tickets: AtomicI64,
-    /// One owner per repository, by the git directory that its worktrees share.
-    owners: Mutex<BTreeMap<PathBuf, mpsc::Sender<Message>>>,
+    surroundings: Surroundings,
+    owners: Owners,
+    ports: Arc<Ports>,
+    /// One fetch at a time in each repository: two of the same branch get in each other's way.
+    fetching: Mutex<BTreeMap<PathBuf, Arc<tokio::sync::Mutex<()>>>>,
+    /// The trees that are being archived: no agent starts there.
+    leaving: Mutex<BTreeSet<PathBuf>>,
+}
+
+/// A worktree that an operation is about, found and held against nothing yet.
+#[derive(Clone, Debug)]
+pub struct Place {
+    site: Site,
+    /// The name of its directory.
+    pub slug: String,
+    /// Where it is, or was.
+    pub path: PathBuf,
+}
+
+/// What there is to know about a worktree before a process starts in it.
+#[derive(Debug, Default)]
+pub(crate) struct Ground {
+    /// Whether the settings, hooks and servers of the directory may act.
+    pub(crate) trusted: bool,
+    /// What hooks are told of their worktree.
+    pub(crate) variables: BTreeMap<String, String>,
+}
+
+/// A tree that is being archived, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Leaving {
+    shared: Arc<Shared>,
+    path: PathBuf,
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.shared.leaving.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.path);
+    }
 }
 
 impl Worktrees {
-    /// Makes the hands that keep worktrees below `home`, an absolute path.
+    /// Makes the hands that keep worktrees below `home`, an absolute path, with hooks that start from the environment of
+    /// this process. `helper` plays the hidden roles, as `Config::helper` does.
     #[must_use]
-    pub fn new(home: PathBuf) -> Worktrees {
-        let shared = Shared { home, since: SystemTime::now(), tickets: AtomicI64::new(1), owners: Mutex::default() };
+    pub fn new(home: PathBuf, helper: Option<&Path>) -> Worktrees {
+        let env = crate::launch::environment(std::env::vars_os(), &BTreeMap::new());
+        Worktrees::with(home, Surroundings { helper: Helper::find(helper), env, keep: Vec::new() })
+    }
+
+    pub(crate) fn with(home: PathBuf, surroundings: Surroundings) -> Worktrees {
+        let shared = Shared {
+            home,
+            surroundings,
+            owners: Owners::new(),
+            ports: Arc::default(),
+            fetching: Mutex::default(),
+            leaving: Mutex::default(),
+        };
         Worktrees { shared: Arc::new(shared) }
     }
 
     /// Makes a worktree of the repository of `cwd`, or returns the one that is there. Whoever drops the future before
-    /// its end leaves nothing behind.
+    /// the tree is there leaves nothing behind; a setup goes on by itself.
     ///
     /// # Errors
     ///
     /// What is wrong with the request, what is in its way, or what failed; nothing of it is left then.
     pub async fn create(&self, request: &CreateWorktree, cwd: &Path) -> Result<Worktree, ApiError> {
-        let (branch, asked) = branch_off(request)?;
-        let slug = request.worktree_slug.clone();
-        slug.as_deref().map_or(Ok(()), worktree::check_slug)?;
-        site::check_branch(&branch)?;
-        let home = self.shared.home.clone();
-        let cwd = cwd.to_owned();
-        let (site, want) = blocking(move || {
-            let (here, site) = Site::find(&home, &cwd)?;
-            let base = site::find_base(&here, asked.as_deref());
-            Ok((site, Want { branch, asked, base, slug }))
-        })
-        .await?;
-        match self.ask(&site, |ticket| Input::Create { ticket, want }).await? {
-            Answer::Created(note) => Ok(answer(&site, note, true)),
-            Answer::Found(note) => Ok(answer(&site, note, false)),
-            Answer::Failed(error) => Err(error),
-            other => Err(unexpected(&other)),
+        request.source()?;
+        request.worktree_slug.as_deref().map_or(Ok(()), worktree::check_slug)?;
+        let site = self.site(cwd).await?;
+        let (head, base) = self.resolve(request, &site, cwd).await?;
+        let trusted = !matches!(head, Head::PullRequest { .. }) || request.trust;
+        let port = self.port().await?;
+        let want = Want {
+            head,
+            asked: request.base_branch.clone(),
+            base,
+            slug: request.worktree_slug.clone(),
+            trusted,
+            port: port.as_ref().map(|port| port.number),
+        };
+        let (note, created) = match self.shared.owners.ask(&site, |ticket| Input::Create { ticket, want }).await? {
+            Answer::Created(note) => (note, true),
+            Answer::Found(note) => (note, false),
+            Answer::Failed(error) => return Err(error),
+            other => return Err(unexpected(&other)),
+        };
+        drop(port);
+        let place = Place::of(site, note.slug.clone());
+        let note = match note.trusted || !request.trust {
+            true => note,
+            false => self.make_trusted(&place).await?,
+        };
+        let setup = self.set_up(&place, &note, request.wait_for_setup.unwrap_or(true)).await?;
+        Ok(answer(&place, note, created, setup))
+    }
+
+    /// Finds what a request means, and fetches what it asks to fetch.
+    async fn resolve(
+        &self,
+        request: &CreateWorktree,
+        site: &Site,
+        cwd: &Path,
+    ) -> Result<(Head, Result<Base, ApiError>), ApiError> {
+        let (home, cwd) = (self.shared.home.clone(), cwd.to_owned());
+        let here = move || Site::find(&home, &cwd).map(|(here, _)| here);
+        match request.source()? {
+            WorktreeSource::BranchOff { branch, base: asked } => {
+                source::check_branch(&branch)?;
+                let look = {
+                    let (here, asked) = (here.clone(), asked.clone());
+                    move || {
+                        let here = here()?;
+                        let base = source::find_base(&here, asked.as_deref());
+                        let from = base.as_ref().ok().and_then(|base| source::comes_from(&here, base));
+                        Ok((base, from, asked.and_then(|asked| source::split_remote(&here, &asked))))
+                    }
+                };
+                let (mut base, from, named) = blocking(look.clone()).await?;
+                if request.fetch {
+                    self.fetch(site, from.or(named)).await?;
+                    base = blocking(move || {
+                        let here = here()?;
+                        Ok(source::find_base(&here, asked.as_deref()).map(|base| source::newest(&here, base)))
+                    })
+                    .await?;
+                }
+                Ok((Head::New { branch }, base))
+            }
+            WorktreeSource::Checkout { ref_name } => {
+                if request.fetch {
+                    let name = ref_name.clone();
+                    let here = here.clone();
+                    let named = blocking(move || Ok(source::split_remote(&here()?, &name))).await?;
+                    self.fetch(site, named).await?;
+                }
+                let (head, base) = blocking(move || source::find_head(&here()?, &ref_name)).await?;
+                Ok((head, Ok(base)))
+            }
+            WorktreeSource::PullRequest { number } => {
+                let _alone = self.fetching(site).await;
+                let fetched = fetch::pull_request(site, &self.shared.surroundings.env, number).await?;
+                let base = blocking(move || Ok(source::find_base(&here()?, fetched.base.as_deref()))).await?;
+                let pull_request = PullRequest { number, title: fetched.title };
+                let (branch, commit, upstream) = (fetched.branch, fetched.commit, fetched.upstream);
+                Ok((Head::PullRequest { pull_request, branch, commit, upstream }, base))
+            }
         }
+    }
+
+    /// Fetches a branch of a remote; without one, what the main remote has.
+    async fn fetch(&self, site: &Site, what: Option<(String, String)>) -> Result<(), ApiError> {
+        let _alone = self.fetching(site).await;
+        let env = &self.shared.surroundings.env;
+        match what {
+            Some((remote, branch)) => fetch::fetch(site, env, &remote, Some(&branch)).await,
+            None => {
+                let place = site.clone();
+                let remote = blocking(move || fetch::main_remote(&place.open()?)).await?;
+                fetch::fetch(site, env, &remote, None).await
+            }
+        }
+    }
+
+    async fn fetching(&self, site: &Site) -> tokio::sync::OwnedMutexGuard<()> {
+        let turn = {
+            let mut fetching = self.shared.fetching.lock().unwrap_or_else(PoisonError::into_inner);
+            fetching.entry(site.common_dir.clone()).or_default().clone()
+        };
+        turn.lock_owned().await
+    }
+
+    async fn site(&self, cwd: &Path) -> Result<Site, ApiError> {
+        let (home, cwd) = (self.shared.home.clone(), cwd.to_owned());
+        blocking(move || Ok(Site::find(&home, &cwd)?.1)).await
+    }
+
+    async fn port(&self) -> Result<Option<Port>, ApiError> {
+        let (ports, home) = (self.shared.ports.clone(), self.shared.home.clone());
+        blocking(move || Ok(ports.free(&home))).await
+    }
+
+    /// Starts the setup of a worktree if it is due, and says how it is; once it has ended, when that is waited for.
+    async fn set_up(&self, place: &Place, note: &Note, wait: bool) -> Result<Setup, ApiError> {
+        let Some(git_dir) = hooks::git_dir_of(&place.path) else { return Ok(note.setup.clone()) };
+        let known = {
+            let (git_dir, note) = (git_dir.clone(), note.clone());
+            blocking(move || Ok(hooks::setup(&git_dir, &note))).await?
+        };
+        let setup = match known.status {
+            SetupStatus::Pending => match self.prepare(place, &git_dir, note, Hook::Setup).await? {
+                Some(run) => run.start(&self.shared.surroundings.helper).await,
+                None => Setup::default(),
+            },
+            _ => known,
+        };
+        match setup.status {
+            SetupStatus::Running if wait => Ok(hooks::ended(&git_dir, Hook::Setup).await),
+            _ => Ok(setup),
+        }
+    }
+
+    async fn prepare(
+        &self,
+        place: &Place,
+        git_dir: &Path,
+        note: &Note,
+        hook: Hook,
+    ) -> Result<Option<hooks::Run>, ApiError> {
+        let (shared, site, git_dir, note) = (self.shared.clone(), place.site.clone(), git_dir.to_owned(), note.clone());
+        blocking(move || hooks::prepare(&site, &shared.surroundings, &git_dir, &note, hook)).await
+    }
+
+    /// Brings to its end what an earlier daemon had begun in any repository, and starts setups that it could not.
+    pub(crate) async fn resume(&self) {
+        let home = self.shared.home.clone();
+        let sites = match blocking(move || list::everywhere(&home)).await {
+            Ok((sites, _)) => sites,
+            Err(error) => return tracing::warn!("the worktrees of an earlier daemon cannot be found: {error}"),
+        };
+        for site in sites {
+            if let Err(error) = self.tidy(&site).await {
+                tracing::warn!("what is left in {} cannot be removed: {error}", site.main.display());
+            }
+            let found = site.clone();
+            for (slug, note) in blocking(move || list::ours(&found)).await.unwrap_or_default() {
+                if note.setup.status == SetupStatus::Pending
+                    && let Err(error) = self.set_up(&Place::of(site.clone(), slug), &note, false).await
+                {
+                    tracing::warn!("the setup of {} cannot be started: {error}", note.slug);
+                }
+            }
+        }
+    }
+
+    async fn tidy(&self, site: &Site) -> Result<(), ApiError> {
+        let marked = site.clone();
+        if blocking(move || disk::has_remains(&marked)).await? {
+            self.shared.owners.ask(site, |ticket| Input::Tidy { ticket }).await?;
+        }
+        Ok(())
     }
 
     /// Lists the worktrees of the repository of `cwd`, or with `all` of every repository in which paseo made one; the
@@ -88,10 +306,7 @@ impl Worktrees {
         })
         .await?;
         for site in sites {
-            let marked = site.clone();
-            if blocking(move || disk::has_remains(&marked)).await? {
-                self.ask(&site, |ticket| Input::Tidy { ticket }).await?;
-            }
+            self.tidy(&site).await?;
             match blocking(move || list::list(&site)).await {
                 Ok(mut found) => listed.append(&mut found),
                 // With `all`, one repository that cannot be read hides no other.
@@ -101,6 +316,174 @@ impl Worktrees {
         }
         listed.sort_by(|a, b| (&a.repository, &a.worktree_path).cmp(&(&b.repository, &b.worktree_path)));
         Ok(listed)
+    }
+
+    /// Finds the worktree that an operation names, by its path or by its name in the repository of `cwd`; without that, in
+    /// the only repository that has one of this name.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_argument` unless one of them is given, `not_found`, and `refused` for what is no worktree of paseo's.
+    pub async fn find(&self, path: Option<&str>, slug: Option<&str>, cwd: Option<&Path>) -> Result<Place, ApiError> {
+        let home = self.shared.home.clone();
+        let (path, slug) = (path.map(PathBuf::from), slug.map(str::to_owned));
+        let cwd = cwd.map(Path::to_owned);
+        blocking(move || match (path, slug) {
+            (Some(path), None) => place_at(&home, &path),
+            (None, Some(slug)) => {
+                worktree::check_slug(&slug)?;
+                let site = match cwd {
+                    Some(cwd) => Site::find(&home, &cwd)?.1,
+                    None => list::only_site_with(&home, &slug)?,
+                };
+                Ok(Place::of(site, slug))
+            }
+            _ => Err(ApiError::invalid("worktreeSlug", "is needed, or `worktreePath`: one of them")
+                .hint("`paseo worktree ls` lists both")),
+        })
+        .await
+    }
+
+    /// Finds out what archiving a worktree would take with it.
+    ///
+    /// # Errors
+    ///
+    /// `refused` with what is in the way even of force.
+    pub async fn inspect(&self, place: &Place) -> Result<Inspection, ApiError> {
+        let slug = place.slug.clone();
+        match self.shared.owners.ask(&place.site, |ticket| Input::Inspect { ticket, slug }).await? {
+            Answer::Inspected(inspection) => Ok(*inspection),
+            Answer::Failed(error) => Err(error),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Puts away what a worktree holds, and removes it. `force` puts away uncommitted and untracked files too; without, they
+    /// are in its way.
+    ///
+    /// # Errors
+    ///
+    /// What is in its way, or what failed; it is as it was then.
+    pub async fn archive(&self, place: &Place, force: bool, keep_branch: bool) -> Result<Archived, ApiError> {
+        let slug = place.slug.clone();
+        let archive = |ticket| Input::Archive { ticket, slug, force, keep_branch };
+        match self.shared.owners.ask(&place.site, archive).await? {
+            Answer::Archived(archived) => Ok(*archived),
+            Answer::Failed(error) => Err(error),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Runs the teardown of a worktree, and says how it went.
+    ///
+    /// # Errors
+    ///
+    /// When what is to be run cannot be read.
+    pub(crate) async fn tear_down(&self, place: &Place, note: &Note) -> Result<Setup, ApiError> {
+        let Some(git_dir) = hooks::git_dir_of(&place.path) else { return Ok(Setup::default()) };
+        let Some(run) = self.prepare(place, &git_dir, note, Hook::Teardown).await? else { return Ok(Setup::default()) };
+        let started = run.start(&self.shared.surroundings.helper).await;
+        let teardown = match started.status {
+            SetupStatus::Running => hooks::ended(&git_dir, Hook::Teardown).await,
+            _ => started,
+        };
+        match teardown.status {
+            SetupStatus::Done => Ok(teardown),
+            _ => Err(hooks::teardown_failed(&place.slug, &teardown)),
+        }
+    }
+
+    /// Says whether the setup of a worktree runs, and ends it when it is `stopped`.
+    pub(crate) async fn setup_runs(&self, place: &Place, stopped: bool) -> bool {
+        let Some(git_dir) = hooks::git_dir_of(&place.path) else { return false };
+        let state = Hook::Setup.state(&git_dir);
+        let look = move || Ok(hooks::how_it_is(&git_dir, Hook::Setup).status == SetupStatus::Running);
+        let runs = blocking(look).await.unwrap_or(false);
+        if runs && stopped && let Err(error) = crate::hook::stop(&state).await {
+            tracing::warn!("the setup of {} cannot be stopped: {error}", place.slug);
+        }
+        runs
+    }
+
+    /// Brings back a worktree that was archived, in the repository of `cwd`.
+    ///
+    /// # Errors
+    ///
+    /// `not_found`, and `conflict` for what is in its place by now.
+    pub async fn restore(&self, slug: &str, cwd: &Path, wait_for_setup: bool) -> Result<Worktree, ApiError> {
+        worktree::check_slug(slug)?;
+        let place = Place::of(self.site(cwd).await?, slug.to_owned());
+        let port = self.port().await?;
+        let number = port.as_ref().map(|port| port.number);
+        let slug = slug.to_owned();
+        let restore = |ticket| Input::Restore { ticket, slug, port: number };
+        let note = match self.shared.owners.ask(&place.site, restore).await? {
+            Answer::Restored(note) => note,
+            Answer::Failed(error) => return Err(error),
+            other => return Err(unexpected(&other)),
+        };
+        drop(port);
+        let setup = self.set_up(&place, &note, wait_for_setup).await?;
+        Ok(answer(&place, note, true, setup))
+    }
+
+    /// Trusts a worktree: its setup runs, and what starts there from now on may use the project's own settings.
+    ///
+    /// # Errors
+    ///
+    /// When it is none that paseo made.
+    pub async fn trust(&self, place: &Place, wait_for_setup: bool) -> Result<Worktree, ApiError> {
+        let note = self.make_trusted(place).await?;
+        let setup = self.set_up(place, &note, wait_for_setup).await?;
+        Ok(answer(place, note, false, setup))
+    }
+
+    async fn make_trusted(&self, place: &Place) -> Result<Note, ApiError> {
+        let slug = place.slug.clone();
+        match self.shared.owners.ask(&place.site, |ticket| Input::Trust { ticket, slug }).await? {
+            Answer::Trusted(note) => Ok(note),
+            Answer::Failed(error) => Err(error),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Says that a worktree is being archived, so that no agent starts in it.
+    ///
+    /// # Errors
+    ///
+    /// `conflict` when somebody else archives it.
+    pub(crate) fn leave(&self, place: &Place) -> Result<Leaving, ApiError> {
+        let mut leaving = self.shared.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        match leaving.insert(place.path.clone()) {
+            true => Ok(Leaving { shared: self.shared.clone(), path: place.path.clone() }),
+            false => Err(ApiError::new(Code::Conflict, format!("{} is being archived already", place.path.display()))
+                .hint("wait for that")),
+        }
+    }
+
+    /// Returns whether the settings, hooks and servers of a directory may act.
+    pub(crate) async fn is_trusted(&self, directory: &Path) -> Result<bool, ApiError> {
+        let (shared, directory) = (self.shared.clone(), directory.to_owned());
+        blocking(move || Ok(list::around(&shared.home, &directory).is_none_or(|(_, note)| note.trusted))).await
+    }
+
+    /// Returns what there is to know before a process starts in a directory, once its setup has run.
+    ///
+    /// # Errors
+    ///
+    /// When the worktree is being archived.
+    pub(crate) async fn ground(&self, directory: &Path) -> Result<Ground, ApiError> {
+        let (shared, directory) = (self.shared.clone(), directory.to_owned());
+        let Some((place, note)) = blocking(move || Ok(list::around(&shared.home, &directory))).await? else {
+            return Ok(Ground { trusted: true, ..Ground::default() });
+        };
+        let leaving = self.shared.leaving.lock().unwrap_or_else(PoisonError::into_inner).contains(&place.path);
+        if leaving {
+            return Err(ApiError::new(Code::Conflict, format!("the worktree {} is being archived", place.path.display()))
+                .hint("`paseo worktree restore` brings it back"));
+        }
+        self.set_up(&place, &note, true).await?;
+        Ok(Ground { trusted: note.trusted, variables: hooks::variables(&place.site, &note, &place.path) })
     }
 
     /// Returns the directories that a directory stands for: itself, and when it is the main checkout of a repository all
@@ -136,202 +519,71 @@ impl Worktrees {
         if !worktree.created {
             return Err(kept("it was there before"));
         }
-        let home = self.shared.home.clone();
         let path = PathBuf::from(&worktree.worktree_path);
         if !path.is_dir() {
             return Err(kept("its directory is gone"));
         }
-        let site = blocking(move || Ok(Site::find(&home, &path)?.1)).await?;
-        if site.tree(&worktree.worktree_slug) != Path::new(&worktree.worktree_path) {
+        let place = Place::of(self.site(&path).await?, worktree.worktree_slug.clone());
+        if place.path != path {
             return Err(kept("it is not where paseo makes them"));
         }
-        let slug = worktree.worktree_slug.clone();
-        match self.ask(&site, |ticket| Input::RollBack { ticket, slug }).await? {
+        self.setup_runs(&place, true).await;
+        let slug = place.slug.clone();
+        match self.shared.owners.ask(&place.site, |ticket| Input::RollBack { ticket, slug }).await? {
             Answer::RolledBack => Ok(()),
             Answer::Kept(why) => Err(kept(why)),
             Answer::Failed(error) => Err(error),
             other => Err(unexpected(&other)),
         }
     }
+}
 
-    /// Asks the owner of a repository, and takes the request back when this future is dropped before the answer.
-    async fn ask(&self, site: &Site, input: impl FnOnce(Ticket) -> Input) -> Result<Answer, ApiError> {
-        let ticket = Ticket(self.shared.tickets.fetch_add(1, Ordering::Relaxed));
-        let owner = self.owner(site);
-        let busy = |_| ApiError::from(worktree::Refusal::Full);
-        // The place for taking it back is taken with the request, so that a drop never has to wait for one.
-        let withdrawal = owner.clone().try_reserve_owned().map_err(busy)?;
-        let place = owner.try_reserve().map_err(|_| ApiError::from(worktree::Refusal::Full))?;
-        let (reply, answer) = oneshot::channel();
-        place.send(Message { input: input(ticket), reply: Some((ticket, reply)) });
-        let mut waiting = Waiting { ticket, withdrawal: Some(withdrawal) };
-        let answer = answer.await;
-        waiting.withdrawal = None;
-        match answer {
-            Ok(answer) => Ok(answer?),
-            Err(_) => Err(ApiError::new(Code::Unavailable, "paseo is shutting down")),
-        }
-    }
-
-    /// Returns the way to the owner of a repository; starts it at its first use.
-    fn owner(&self, site: &Site) -> mpsc::Sender<Message> {
-        let mut owners = self.shared.owners.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(owner) = owners.get(&site.common_dir).filter(|owner| !owner.is_closed()) {
-            return owner.clone();
-        }
-        let (sender, receiver) = mpsc::channel(MOST_MESSAGES);
-        let owner = Owner {
-            site: site.clone(),
-            since: self.shared.since,
-            machine: Repository::new(),
-            replies: BTreeMap::new(),
-            receiver,
-            running: None,
-        };
-        // It ends when the last clone of `Worktrees` is gone and what it had begun is done or undone.
-        tokio::spawn(owner.run());
-        owners.insert(site.common_dir.clone(), sender.clone());
-        sender
+impl Place {
+    fn of(site: Site, slug: String) -> Place {
+        Place { path: site.tree(&slug), site, slug }
     }
 }
 
-/// Someone who waits for an answer; dropped before it came, the request is taken back.
-struct Waiting {
-    ticket: Ticket,
-    withdrawal: Option<mpsc::OwnedPermit<Message>>,
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        if let Some(withdrawal) = self.withdrawal.take() {
-            withdrawal.send(Message { input: Input::Cancel { ticket: self.ticket }, reply: None });
-        }
+/// Finds the worktree at a path, which must be one that paseo made.
+fn place_at(home: &Path, path: &Path) -> Result<Place, ApiError> {
+    if !path.is_absolute() {
+        return Err(ApiError::invalid("worktreePath", format!("`{}` is not an absolute path", path.display())));
     }
-}
-
-type Reply = oneshot::Sender<Result<Answer, worktree::Refusal>>;
-
-#[derive(Debug)]
-struct Message {
-    input: Input,
-    reply: Option<(Ticket, Reply)>,
-}
-
-/// The task that owns one repository's machine.
-struct Owner {
-    site: Site,
-    since: SystemTime,
-    machine: Repository,
-    replies: BTreeMap<Ticket, Reply>,
-    receiver: mpsc::Receiver<Message>,
-    running: Option<Running>,
-}
-
-/// A step that is being carried out.
-struct Running {
-    task: JoinHandle<Fact>,
-    stop: Arc<AtomicBool>,
-}
-
-impl Owner {
-    async fn run(mut self) {
-        let mut open = true;
-        loop {
-            while let Some(output) = self.machine.poll() {
-                self.put_out(output);
-            }
-            if !open && self.machine.idle() {
-                return;
-            }
-            let task = self.running.as_mut().map(|running| &mut running.task);
-            tokio::select! {
-                fact = async { task.expect("polled only while a step runs").await }, if task.is_some() => {
-                    self.running = None;
-                    let fact = fact.unwrap_or_else(|error| {
-                        Fact::Failed(ApiError::new(Code::Internal, format!("a step broke off: {error}")))
-                    });
-                    if let Fact::Failed(error) = &fact {
-                        tracing::info!("a step in {} failed: {error}", self.site.main.display());
-                    }
-                    self.tell(Input::Fact(fact), None);
-                }
-                message = self.receiver.recv(), if open => match message {
-                    Some(Message { input, reply }) => self.tell(input, reply),
-                    None => open = false,
-                },
-            }
-        }
+    if !path.is_dir() {
+        return Err(ApiError::new(Code::NotFound, format!("worktreePath: there is no directory {}", path.display()))
+            .hint("`paseo worktree ls -g` lists those that are there"));
     }
-
-    fn put_out(&mut self, output: Output) {
-        match output {
-            Output::Do(step) => {
-                let stop = Arc::new(AtomicBool::new(false));
-                let (site, since, seen) = (self.site.clone(), self.since, stop.clone());
-                let task = tokio::task::spawn_blocking(move || disk::carry_out(&site, since, &step, &seen));
-                self.running = Some(Running { task, stop });
-            }
-            Output::Stop => {
-                if let Some(running) = &self.running {
-                    running.stop.store(true, Ordering::Relaxed);
-                }
-            }
-            Output::Answer { ticket, answer } => {
-                if let Some(reply) = self.replies.remove(&ticket) {
-                    // Who has gone has sent a withdrawal, or is about to.
-                    let _ = reply.send(Ok(answer));
-                }
-            }
-        }
-    }
-
-    fn tell(&mut self, input: Input, reply: Option<(Ticket, Reply)>) {
-        if let Input::Cancel { ticket } = &input {
-            self.replies.remove(ticket);
-        }
-        match (self.machine.handle(now(), input), reply) {
-            (Ok(()), Some((ticket, reply))) => drop(self.replies.insert(ticket, reply)),
-            (Err(refusal), Some((_, reply))) => drop(reply.send(Err(refusal))),
-            (Ok(()), None) => {}
-            // The request was over by itself.
-            (Err(worktree::Refusal::Unknown), None) => {}
-            (Err(refusal), None) => tracing::error!("the worktree machine refused a fact: {refusal}"),
-        }
-    }
-}
-
-/// Reads what a request wants, as far as this version can do it.
-fn branch_off(request: &CreateWorktree) -> Result<(String, Option<String>), ApiError> {
-    let unsupported = |field: &str, what: &str, hint: &str| {
-        ApiError::new(Code::Unsupported, format!("{field}: {what}"))
-            .hint(hint)
-            .details(serde_json::json!({ "field": field }))
+    let site = Site::find(home, path).map_err(|error| ApiError {
+        message: error.message.replace("cwd:", "worktreePath:"),
+        ..error
+    })?;
+    let (site, real) = (site.1, site::real(path));
+    let refused = |why: String| {
+        Err(ApiError::new(Code::Refused, format!("worktreePath: {why}"))
+            .hint("paseo takes away only what it made: `git worktree remove` removes others")
+            .details(serde_json::json!({ "field": "worktreePath" })))
     };
-    let branch_off = "give {\"action\": \"branch-off\", \"branchName\": \"fix/foo\", \"baseBranch\": \"…\"}";
-    match request.source()? {
-        WorktreeSource::Checkout { .. } => {
-            Err(unsupported("action", "`checkout` is not in this version of paseo yet", branch_off))
-        }
-        WorktreeSource::PullRequest { .. } => {
-            Err(unsupported("githubPrNumber", "pull requests are not in this version of paseo yet", branch_off))
-        }
-        WorktreeSource::BranchOff { .. } if request.fetch => {
-            let hint = "leave it out, and fetch before: `git fetch`";
-            Err(unsupported("fetch", "fetching is not in this version of paseo yet", hint))
-        }
-        WorktreeSource::BranchOff { branch, base } => Ok((branch, base)),
+    if real == site.main {
+        return refused(format!("{} is the main checkout", path.display()));
+    }
+    let name = real.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+    match name.filter(|name| site.tree(name) == real) {
+        Some(slug) => Ok(Place::of(site, slug)),
+        None => refused(format!("{} is not a worktree that paseo made", path.display())),
     }
 }
 
-fn answer(site: &Site, note: Note, created: bool) -> Worktree {
+fn answer(place: &Place, note: Note, created: bool, setup: Setup) -> Worktree {
     Worktree {
-        branch_name: Some(note.branch),
-        worktree_path: site.tree(&note.slug).to_string_lossy().into_owned(),
+        branch_name: note.branch,
+        worktree_path: place.path.to_string_lossy().into_owned(),
         worktree_slug: note.slug,
         base_branch: Some(note.base),
         base_commit: Some(note.base_commit),
+        pull_request: note.pull_request,
         created,
-        setup: note.setup,
+        setup,
+        trusted: note.trusted,
     }
 }
 
@@ -346,6 +598,3 @@ async fn blocking<T: Send + 'static>(
 fn unexpected(answer: &Answer) -> ApiError {
     ApiError::new(Code::Internal, format!("the worktree machine answered something else: {answer:?}"))
 }
-
-/// How many messages may be on their way to an owner. Each request holds one place until it is answered.
-const MOST_MESSAGES: usize = 512;

@@ -72,6 +72,9 @@ catalogue! {
     // effect  name on every wire          request                    answer
     Write   create_worktree:            CreateWorktree          -> Worktree;
     Read    list_worktrees:             ListWorktrees           -> Worktrees;
+    Destroy archive_worktree:           ArchiveWorktree         -> ArchivedWorktree;
+    Write   restore_worktree:           RestoreWorktree         -> Worktree;
+    Write   trust_worktree:             TrustWorktree           -> Worktree;
     Write   create_agent:               CreateAgent             -> AgentOutcome;
     Write   send_agent_prompt:          SendAgentPrompt         -> AgentOutcome;
     Read    wait_for_agent:             WaitForAgent            -> AgentOutcome;

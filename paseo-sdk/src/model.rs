@@ -340,15 +340,37 @@ pub struct Worktree {
     /// What its branch came from; none when that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_branch: Option<String>,
-    /// The commit that its branch started at.
+    /// The commit that its branch started at; for a pull request the one of its base.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_commit: Option<String>,
+    /// The pull request that it is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull_request: Option<PullRequest>,
     /// Whether this call made it; false when it was there already.
     #[serde(default)]
     pub created: bool,
     /// How its setup went.
     #[serde(default)]
     pub setup: Setup,
+    /// Whether its own hooks, settings and servers may run.
+    #[serde(default = "yes")]
+    pub trusted: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// A pull request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct PullRequest {
+    /// Its number.
+    pub number: i64,
+    /// What it is called; none where nobody could be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
 }
 
 /// How the setup of a worktree went.
@@ -361,6 +383,9 @@ pub struct Setup {
     /// What there is to know about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// The file with its output; none before it has begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<String>,
 }
 
 /// Where the setup of a worktree stands.
@@ -403,6 +428,9 @@ pub struct ListedWorktree {
     /// What its branch came from; none for worktrees that paseo did not make.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_branch: Option<String>,
+    /// The pull request that it is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull_request: Option<PullRequest>,
     /// When paseo made it; none for worktrees that it did not make.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_at: Option<Timestamp>,

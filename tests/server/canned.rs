@@ -105,6 +105,9 @@ macro_rules! no_answer {
 no_answer! {
     CreateWorktree -> Worktree;
     ListWorktrees -> Worktrees;
+    ArchiveWorktree -> ArchivedWorktree;
+    RestoreWorktree -> Worktree;
+    TrustWorktree -> Worktree;
     CreateAgent -> AgentOutcome;
     SendAgentPrompt -> AgentOutcome;
     GetAgentStatus -> Agent;

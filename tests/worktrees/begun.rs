@@ -4,10 +4,9 @@ use std::future::Future as _;
 use std::path::Path;
 use std::task::{Context, Poll, Waker};
 
-use paseo_daemon::worktrees::Worktrees;
 use paseo_sdk::Code;
 
-use super::{Scratch, branch_off, refused};
+use super::{Scratch, branch_off, refused, worktrees};
 
 #[tokio::test]
 async fn a_worktree_that_is_rolled_back_leaves_nothing() {
@@ -196,14 +195,14 @@ async fn what_a_daemon_that_died_had_begun_goes_at_the_next_use() {
         let scratch = Scratch::new();
         let before = scratch.traces();
         cut_short(&scratch, what).await;
-        let next = Worktrees::new(scratch.root.join("home"));
+        let next = worktrees(&scratch.root);
         let listed = next.list(Some(&scratch.project()), false).await.expect("listed");
         assert!(listed.is_empty(), "{what}: {listed:?}");
         assert_eq!(scratch.traces(), before, "{what}");
         assert!(!scratch.project().join(".git/logs/refs/heads/fix/foo").exists(), "{what}");
 
         cut_short(&scratch, what).await;
-        let next = Worktrees::new(scratch.root.join("home"));
+        let next = worktrees(&scratch.root);
         let made = next.create(&branch_off("fix/foo"), &scratch.project()).await.expect(what);
         assert!(made.created, "{what}");
         assert_eq!(made.worktree_slug, "fix-foo");
@@ -227,7 +226,7 @@ async fn a_lock_that_another_program_holds_stays() {
 async fn a_worktree_whose_mark_outlived_its_daemon_stays() {
     let scratch = Scratch::new();
     let path = cut_short(&scratch, "unmarked only in memory").await;
-    let next = Worktrees::new(scratch.root.join("home"));
+    let next = worktrees(&scratch.root);
     let listed = next.list(Some(&scratch.project()), false).await.expect("listed");
     assert_eq!(listed.len(), 1);
     assert!(!Path::new(&path).with_file_name(".making-fix-foo.json").exists());
@@ -240,7 +239,7 @@ async fn a_branch_that_only_has_the_name_of_a_half_made_one_stays() {
     cut_short(&scratch, "branch").await;
     scratch.git(&["branch", "-D", "fix/foo"]);
     scratch.git(&["branch", "fix/foo"]);
-    let next = Worktrees::new(scratch.root.join("home"));
+    let next = worktrees(&scratch.root);
     next.list(Some(&scratch.project()), false).await.expect("listed");
     assert_eq!(scratch.git(&["branch", "--list", "--format=%(refname:short)", "fix/foo"]), "fix/foo");
     let again = next.create(&branch_off("fix/foo"), &scratch.project()).await;
@@ -253,7 +252,7 @@ async fn a_directory_that_is_not_paseos_is_never_removed() {
     let path = cut_short(&scratch, "branch").await;
     std::fs::create_dir(&path).expect("made");
     std::fs::write(Path::new(&path).join("precious"), "work").expect("written");
-    let next = Worktrees::new(scratch.root.join("home"));
+    let next = worktrees(&scratch.root);
     next.list(Some(&scratch.project()), false).await.expect("listed");
     let made = next.create(&branch_off("fix/bar"), &scratch.project()).await.expect("others are not in its way");
     scratch.assert_sound(&made);

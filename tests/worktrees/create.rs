@@ -228,7 +228,7 @@ async fn a_home_behind_a_link_that_does_not_exist_yet_is_fine() {
     let link = scratch.root.join("link");
     std::fs::create_dir(scratch.root.join("real")).expect("made");
     std::os::unix::fs::symlink(scratch.root.join("real"), &link).expect("a link can be made");
-    let worktrees = Worktrees::new(link.join("not/there/yet"));
+    let worktrees = Worktrees::new(link.join("not/there/yet"), Some(Path::new(crate::lab::PASEO)));
     let made = worktrees.create(&branch_off("fix/foo"), &scratch.project()).await.expect("made");
     assert!(Path::new(&made.worktree_path).starts_with(scratch.root.join("real/not/there/yet/worktrees")));
     scratch.assert_sound(&made);
@@ -242,22 +242,10 @@ async fn a_home_that_cannot_be_written_is_said_and_leaves_nothing() {
     let before = scratch.traces();
     let file = scratch.root.join("file");
     std::fs::write(&file, "").expect("written");
-    let error = Worktrees::new(file.clone()).create(&branch_off("fix/foo"), &scratch.project()).await;
+    let error = Worktrees::new(file.clone(), Some(Path::new(crate::lab::PASEO))).create(&branch_off("fix/foo"), &scratch.project()).await;
     let error = error.expect_err("a file is no directory");
     assert!(error.message.contains(file.to_str().expect("UTF-8")), "{error:?}");
     assert_eq!(scratch.traces(), before);
-}
-
-#[tokio::test]
-async fn what_this_version_cannot_do_is_unsupported() {
-    let scratch = Scratch::new();
-    let checkout = serde_json::json!({ "action": "checkout", "refName": "main" });
-    let pull = serde_json::json!({ "githubPrNumber": 7 });
-    let fetch = serde_json::json!({ "action": "branch-off", "branchName": "x", "fetch": true });
-    for (request, words) in [(checkout, "`checkout`"), (pull, "pull requests"), (fetch, "fetching")] {
-        let request: CreateWorktree = serde_json::from_value(request).expect("a request");
-        refused(scratch.worktrees.create(&request, &scratch.project()).await, Code::Unsupported, words);
-    }
 }
 
 #[tokio::test]
@@ -274,21 +262,6 @@ async fn a_slug_may_be_chosen() {
         let result = scratch.worktrees.create(&request("fix/bar", slug), &scratch.project()).await;
         refused(result, Code::InvalidArgument, "worktreeSlug");
     }
-}
-
-#[tokio::test]
-async fn a_setup_that_is_asked_for_is_said_to_be_skipped() {
-    let scratch = Scratch::new();
-    scratch.write("paseo.json", r#"{"worktree": {"setup": ["touch ran"]}}"#);
-    scratch.commit("ask for a setup");
-    let made = scratch.create("fix/foo").await.expect("made");
-    assert_eq!(made.setup.status, SetupStatus::Skipped);
-    assert!(made.setup.message.expect("a message").contains("setup"));
-    assert!(!Path::new(&made.worktree_path).join("ran").exists());
-    scratch.write("paseo.json", "{");
-    scratch.commit("break it");
-    let made = scratch.create("fix/bar").await.expect("made");
-    assert!(made.setup.message.expect("a message").contains("is not JSON"));
 }
 
 #[tokio::test]

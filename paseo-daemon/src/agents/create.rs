@@ -8,7 +8,7 @@ use std::sync::Arc;
 use paseo_sdk::catalogue::{AgentOutcome, CreateAgent, WaitUntil, WhenBusy};
 use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::machine::agent::{About, Changes, Input, Memory, Progress, as_it_is};
-use paseo_sdk::model::{AgentId, Mode, Prompt, PromptId, Worktree};
+use paseo_sdk::model::{AgentId, Mode, Prompt, PromptId, SetupStatus, Worktree};
 use paseo_sdk::operation::{Caller, Handle};
 use paseo_sdk::provider::{LaunchSpec, Provider};
 use sha2::{Digest, Sha256};
@@ -55,7 +55,8 @@ impl Core {
             None => self.make(caller, request, plan, &id).await?,
         };
         let (text, images) = (request.initial_prompt.clone(), request.images.clone());
-        let prompt = Prompt { text, images, raw: request.raw, note: None };
+        let note = owned.live.view().agent.worktree.as_ref().and_then(failed_setup);
+        let prompt = Prompt { text, images, raw: request.raw, note };
         owned.tell(Input::Prompt { id: prompt_id.clone(), prompt, when_busy: WhenBusy::Queue }).await?;
         Ok((owned, prompt_id))
     }
@@ -109,6 +110,7 @@ impl Core {
         }
         if let Some(worktree) = &request.worktree {
             worktree.source()?;
+            self.may_trust(caller, worktree.trust)?;
         }
         let directory = self.directory(caller, request.cwd.as_deref())?;
         let model = request.model.clone().or(model);
@@ -120,6 +122,7 @@ impl Core {
             mode,
             model,
             directory,
+            trusted: true,
             parent: parent.map(|parent| parent.live.id.clone()),
             digest: digest(request),
         })
@@ -129,9 +132,13 @@ impl Core {
         &self,
         caller: &Caller,
         request: &CreateAgent,
-        plan: Plan,
+        mut plan: Plan,
         id: &AgentId,
     ) -> Result<Arc<Owned>, ApiError> {
+        plan.trusted = match &request.worktree {
+            Some(wanted) => wanted.github_pr_number.is_none() || wanted.trust,
+            None => self.worktrees.is_trusted(&plan.directory).await?,
+        };
         self.launcher.ready(plan.provider, &spec_of(request, &plan, id), &request.env).await?;
         let worktree = match &request.worktree {
             Some(wanted) => {
@@ -143,6 +150,9 @@ impl Core {
             }
             None => None,
         };
+        if let Some(worktree) = &worktree {
+            plan.trusted = worktree.trusted;
+        }
         let made = blocking(|| self.write_down(request, plan, id, worktree.clone()));
         match (made, worktree) {
             (Ok(owned), _) => Ok(owned),
@@ -175,7 +185,7 @@ impl Core {
             thinking: request.thinking.clone(),
             system_prompt: request.system_prompt.clone(),
             cwd,
-            trusted: TRUSTED,
+            trusted: plan.trusted,
             worktree,
             labels: request.labels.clone(),
             parent: plan.parent,
@@ -227,8 +237,18 @@ struct Plan {
     mode: Mode,
     model: Option<String>,
     directory: PathBuf,
+    /// Whether the settings of that directory may act.
+    trusted: bool,
     parent: Option<AgentId>,
     digest: String,
+}
+
+/// Says to an agent what its worktree lacks.
+fn failed_setup(worktree: &Worktree) -> Option<String> {
+    let failed = worktree.setup.status == SetupStatus::Failed;
+    let why = worktree.setup.message.as_deref().unwrap_or_default();
+    let log = worktree.setup.log.as_deref().map(|log| format!(" Its output is in {log}.")).unwrap_or_default();
+    failed.then(|| format!("The setup of this worktree failed: {why}.{log}"))
 }
 
 /// Returns with what an agent would be launched.
@@ -240,15 +260,11 @@ fn spec_of(request: &CreateAgent, plan: &Plan, id: &AgentId) -> LaunchSpec {
         mode: plan.mode.clone(),
         thinking: request.thinking.clone(),
         system_prompt: request.system_prompt.clone(),
-        trusted: TRUSTED,
+        trusted: plan.trusted,
         mcp_config: None,
         rules: Vec::new(),
     }
 }
-
-/// Whether the settings of the directory that an agent works in may act. Worktrees of pull requests, which would not be,
-/// are not there yet.
-const TRUSTED: bool = true;
 
 /// Returns a digest of what a request asks for, whatever ids it gives and whether it waits.
 fn digest(request: &CreateAgent) -> String {

@@ -54,7 +54,7 @@ impl Owned {
 
     /// Archives the agent, and returns when nothing of it runs. A prompt that comes meanwhile brings it back, and is not
     /// waited for.
-    pub(super) async fn archive(&self) -> Result<Agent, ApiError> {
+    pub(crate) async fn archive(&self) -> Result<Agent, ApiError> {
         self.tell(Input::Archive).await?;
         Ok(self.until(|view| view.agent.archived_at.is_none() || has_left(view)).await)
     }

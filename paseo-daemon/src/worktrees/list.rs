@@ -3,17 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use paseo_sdk::error::ApiError;
+use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::machine::worktree::Note;
 use paseo_sdk::model::{ListedWorktree, Setup};
 
-use super::disk::{Registered, head_branch, names, read_marks, read_note, registered};
+use super::Place;
+use super::files::names;
+use super::hooks::{self, git_dir_of};
+use super::note::{read_marks, read_note};
 use super::site::{Site, discover, find_reference, internal, real};
+use super::tree::{Registered, head_branch, registered};
 
 /// Lists the worktrees of one repository, by path. One that cannot be read says why and hides no other.
 pub(super) fn list(site: &Site) -> Result<Vec<ListedWorktree>, ApiError> {
     let repository = site.open()?;
-    let marks: BTreeSet<_> = read_marks(site)?.into_iter().map(|note| site.tree(&note.slug)).collect();
+    let marks: BTreeSet<_> = read_marks(site)?.into_iter().map(|mark| site.tree(&mark.note.slug)).collect();
     let mut listed = Vec::new();
     for tree in registered(&repository)? {
         let note = read_note(&tree.git_dir);
@@ -72,6 +76,55 @@ pub(super) fn everywhere(home: &Path) -> Result<(Vec<Site>, Vec<ListedWorktree>)
     Ok((sites.into_values().collect(), lost))
 }
 
+/// Reads the worktrees of a repository that paseo made.
+pub(super) fn ours(site: &Site) -> Result<Vec<(String, Note)>, ApiError> {
+    let all = registered(&site.open()?)?;
+    let ours = all.into_iter().filter(|tree| tree.path.parent() == Some(&site.directory) && tree.path.is_dir());
+    let noted = ours.filter_map(|tree| {
+        let slug = tree.path.file_name()?.to_str()?.to_owned();
+        Some((slug, read_note(&tree.git_dir).ok().flatten()?))
+    });
+    Ok(noted.collect())
+}
+
+/// Finds the only repository with a worktree of this name.
+pub(super) fn only_site_with(home: &Path, slug: &str) -> Result<Site, ApiError> {
+    let root = real(home).join("worktrees");
+    let mut found = Vec::new();
+    for directory in names(&root)? {
+        let tree = root.join(directory).join(slug);
+        if tree.join(".git").exists()
+            && let Ok(repository) = discover(&tree)
+        {
+            found.push(Site::of(home, &repository)?);
+        }
+    }
+    let details = |found: &[Site]| {
+        let repositories: Vec<_> = found.iter().map(|site| site.main.display().to_string()).collect();
+        serde_json::json!({ "field": "worktreeSlug", "repositories": repositories })
+    };
+    match found.len() {
+        1 => Ok(found.remove(0)),
+        0 => Err(ApiError::new(Code::NotFound, format!("there is no worktree `{slug}`"))
+            .hint("`paseo worktree ls -g` lists those of all repositories")
+            .details(details(&found))),
+        _ => Err(ApiError::new(Code::Conflict, format!("several repositories have a worktree `{slug}`"))
+            .hint("give `cwd`, or `worktreePath`")
+            .details(details(&found))),
+    }
+}
+
+/// Finds the worktree that paseo made around a directory.
+pub(super) fn around(home: &Path, directory: &Path) -> Option<(Place, Note)> {
+    let root = real(home).join("worktrees");
+    let within = real(directory).strip_prefix(&root).ok()?.to_owned();
+    let mut parts = within.components();
+    let tree = root.join(parts.next()?).join(parts.next()?);
+    let note = read_note(&git_dir_of(&tree)?).ok().flatten()?;
+    let site = Site::of(home, &discover(&tree).ok()?).ok()?;
+    Some((Place::of(site, note.slug.clone()), note)).filter(|(place, _)| place.path == tree)
+}
+
 /// Returns a directory, and where it is the main checkout of a repository, or a bare one, all its worktrees as well.
 pub(super) fn places(home: &Path, directory: PathBuf) -> Vec<PathBuf> {
     let real = real(&directory);
@@ -106,11 +159,12 @@ fn describe(
         branch_name: head_branch(&tree.git_dir),
         head_commit: None,
         base_branch: note.as_ref().map(|note| note.base.clone()),
+        pull_request: note.as_ref().and_then(|note| note.pull_request.clone()),
         created_at: note.as_ref().map(|note| note.created_at),
         dirty: false,
         ahead: None,
         behind: None,
-        setup: note.as_ref().map(|note| note.setup.clone()).unwrap_or_default(),
+        setup: note.as_ref().map(|note| hooks::setup(&tree.git_dir, note)).unwrap_or_default(),
         trusted: note.as_ref().is_none_or(|note| note.trusted),
         agents: Vec::new(),
         problem: None,
@@ -181,6 +235,7 @@ fn orphan(path: &Path, slug: String, error: ApiError) -> ListedWorktree {
         branch_name: None,
         head_commit: None,
         base_branch: None,
+        pull_request: None,
         created_at: None,
         dirty: true,
         ahead: None,

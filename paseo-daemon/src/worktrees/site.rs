@@ -2,10 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use gix::bstr::ByteSlice as _;
 use paseo_sdk::error::{ApiError, Code};
-use paseo_sdk::machine::worktree::Base;
-use paseo_sdk::model::{Setup, SetupStatus};
 use sha2::{Digest as _, Sha256};
 
 /// A repository, and the directory in which its worktrees are made.
@@ -90,6 +87,11 @@ impl Site {
         self.directory.join(format!("{MARK_PREFIX}{slug}.json"))
     }
 
+    /// Returns where a tree is out of sight that is being archived. It is deleted only once what it holds is put away.
+    pub(super) fn departure(&self, slug: &str) -> PathBuf {
+        self.directory.join(format!(".archiving-{slug}"))
+    }
+
     /// Returns where a tree is put out of sight while it is being deleted.
     pub(super) fn trash(&self, slug: &str) -> PathBuf {
         self.directory.join(format!(".removing-{slug}"))
@@ -117,7 +119,7 @@ pub(super) fn discover(directory: &Path) -> gix::Result<gix::Repository> {
 }
 
 /// How repositories are opened. A reflog needs a name: git makes one up where the user has set none, gix does not.
-fn options() -> gix::open::Options {
+pub(super) fn options() -> gix::open::Options {
     gix::open::Options::default()
         .config_overrides(["gitoxide.committer.nameFallback=paseo", "gitoxide.committer.emailFallback=paseo@localhost"])
 }
@@ -135,155 +137,12 @@ fn directory_name(checkout: &Path) -> String {
     format!("{}-{hash}", name.trim_start_matches('.'))
 }
 
-/// Checks a branch's name by git's own rules.
-pub(super) fn check_branch(name: &str) -> Result<(), ApiError> {
-    let full = format!("refs/heads/{name}");
-    let why = match gix::validate::reference::branch_name(full.as_str().into()) {
-        // git takes such a reference but no such branch: it could not be told from an option.
-        Ok(_) if name.starts_with('-') => "it begins with `-`".to_owned(),
-        Ok(_) if name == "@" => "`@` means the current head".to_owned(),
-        Ok(_) => return Ok(()),
-        Err(error) => {
-            let why = error.to_string();
-            why.strip_prefix("Reference name ").map_or_else(|| why.clone(), |rest| format!("it {rest}"))
-        }
-    };
-    let shown: String = name.chars().take(80).collect();
-    Err(ApiError::invalid("branchName", format!("`{}` is not a branch name: {why}", shown.escape_debug()))
-        .hint("`git help check-ref-format` has the rules; `fix/foo` is fine"))
-}
-
-/// Finds what a new branch shall start from. `here` is the checkout of the caller, in which `HEAD` has its meaning.
-pub(super) fn find_base(here: &gix::Repository, asked: Option<&str>) -> Result<Base, ApiError> {
-    let (name, reference, commit) = match asked {
-        Some(asked) => named_base(here, asked)?,
-        None => default_base(here)?,
-    };
-    let setup = setup(&commit);
-    Ok(Base { name, reference, commit: commit.id.to_string(), setup })
-}
-
-type Found<'a> = (String, Option<String>, gix::Commit<'a>);
-
-fn named_base<'a>(here: &'a gix::Repository, asked: &str) -> Result<Found<'a>, ApiError> {
-    // What is asked for is a base *branch*, so a branch goes before a tag of the same name, unlike for `git rev-parse`.
-    for prefix in ["refs/heads/", "refs/remotes/", "refs/tags/", ""] {
-        if prefix.is_empty() && !asked.starts_with("refs/") {
-            continue;
-        }
-        if let Some(found) = reference(here, &format!("{prefix}{asked}"))? {
-            return Ok(found);
-        }
-    }
-    if matches!(asked, "HEAD" | "@")
-        && let Ok(Some(name)) = here.head_name()
-        && let Some(found) = reference(here, &name.as_bstr().to_str_lossy())?
-    {
-        return Ok(found);
-    }
-    let commit = here
-        .rev_parse_single(asked)
-        .and_then(|id| id.object())
-        .and_then(|object| object.peel_to_kind(gix::objs::Kind::Commit))
-        .map(|object| object.into_commit());
-    match commit {
-        Ok(commit) => Ok((commit.id.to_string(), None, commit)),
-        Err(error) => {
-            tracing::debug!("no base `{asked}`: {error:#}");
-            Err(match is_empty(here) {
-                true => empty(here),
-                false => {
-                    let shown: String = asked.chars().take(80).collect();
-                    ApiError::invalid("baseBranch", format!("there is no `{}` to start from", shown.escape_debug()))
-                        .hint("give a branch, a remote branch (`origin/main`), a tag or a commit; `git branch -a` lists branches")
-                }
-            })
-        }
-    }
-}
-
-/// Finds the repository's main branch: that of `origin/HEAD`, else `main`, `master`, else the current one.
-fn default_base(here: &gix::Repository) -> Result<Found<'_>, ApiError> {
-    let mut candidates = Vec::new();
-    let remote_head = here.try_find_reference("refs/remotes/origin/HEAD").ok().flatten();
-    if let Some(Some(target)) = remote_head.map(|head| head.target().try_name().map(|name| name.as_bstr().to_string()))
-    {
-        if let Some(branch) = target.strip_prefix("refs/remotes/origin/") {
-            candidates.push(format!("refs/heads/{branch}"));
-        }
-        candidates.push(target);
-    }
-    candidates.extend(["refs/heads/main".to_owned(), "refs/heads/master".to_owned()]);
-    let main = here.main_repo().map_err(|error| internal("cannot open the repository's main checkout", &error))?;
-    if let Ok(Some(name)) = main.head_name() {
-        candidates.push(name.as_bstr().to_string());
-    }
-    for candidate in candidates {
-        if let Some(found) = reference(here, &candidate)? {
-            return Ok(found);
-        }
-    }
-    let head = main.head_id().ok().and_then(|id| here.find_commit(id.detach()).ok());
-    match head {
-        Some(commit) => Ok((commit.id.to_string(), None, commit)),
-        None if is_empty(here) => Err(empty(here)),
-        None => Err(ApiError::invalid("baseBranch", "this repository has no main branch to start from")
-            .hint("name one: {\"baseBranch\": \"…\"}; `git branch -a` lists branches")),
-    }
-}
-
-/// Finds a reference by its full name, and its commit.
-fn reference<'a>(here: &'a gix::Repository, full: &str) -> Result<Option<Found<'a>>, ApiError> {
-    // A name that cannot be one is not there; the caller says so in its own words.
-    let Ok(Some(mut reference)) = find_reference(here, full) else { return Ok(None) };
-    let name = reference.name().shorten().to_string();
-    let full = reference.name().as_bstr().to_string();
-    match reference.peel_to_commit() {
-        Ok(commit) => Ok(Some((name, Some(full), commit))),
-        Err(error) => {
-            tracing::debug!("{full} is no commit: {error:#}");
-            Err(ApiError::invalid("baseBranch", format!("`{name}` is not a commit that can be read"))
-                .hint("give a branch, a remote branch, a tag of a commit, or a commit"))
-        }
-    }
-}
-
 /// Finds a reference by its full name and no other: gix looks for `refs/tags/refs/heads/main` as well.
 pub(super) fn find_reference<'a>(
     repository: &'a gix::Repository,
     full: &str,
 ) -> gix::Result<Option<gix::Reference<'a>>> {
     Ok(repository.try_find_reference(full)?.filter(|found| found.name().as_bstr() == full))
-}
-
-fn is_empty(here: &gix::Repository) -> bool {
-    let references = here.references();
-    let none = references.as_ref().ok().and_then(|all| all.all().ok()).is_none_or(|mut all| all.next().is_none());
-    none && here.head_id().is_err()
-}
-
-fn empty(here: &gix::Repository) -> ApiError {
-    let place = here.workdir().unwrap_or(here.git_dir());
-    ApiError::invalid(
-        "cwd",
-        format!("the repository at {} has no commit yet, so there is nothing to start from", place.display()),
-    )
-    .hint("make the first one: `git commit --allow-empty -m start`")
-}
-
-/// Reads what the commit's `paseo.json` asks for.
-fn setup(commit: &gix::Commit<'_>) -> Setup {
-    let skipped = |message: &str| Setup { status: SetupStatus::Skipped, message: Some(message.to_owned()) };
-    let file = commit.tree().and_then(|tree| tree.lookup_entry_by_path("paseo.json"));
-    let Ok(Some(file)) = file else { return Setup::default() };
-    let Ok(blob) = file.object() else { return skipped("`paseo.json` of the base commit cannot be read") };
-    match serde_json::from_slice::<serde_json::Value>(&blob.data) {
-        Err(error) => skipped(&format!("`paseo.json` of the base commit is not JSON: {error}")),
-        Ok(config) => match config.pointer("/worktree/setup") {
-            None | Some(serde_json::Value::Null) => Setup::default(),
-            Some(_) => skipped("`paseo.json` asks for a setup; this version of paseo does not run one yet"),
-        },
-    }
 }
 
 /// Puts something that should not have gone wrong into the words of an answer.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::ApiError;
-use crate::model::ListedWorktree;
+use crate::model::{AgentId, ListedWorktree, Setup};
 
 /// Makes a worktree of a repository: a new branch from a base (`branch-off`), an existing ref (`checkout`), or a pull
 /// request. Asked again for what is there, it returns that.
@@ -32,7 +32,7 @@ pub struct CreateWorktree {
     /// The name of the worktree's directory. Default: made from the branch's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worktree_slug: Option<String>,
-    /// Fetch the base first.
+    /// Fetch first: the base, or what is to be checked out.
     #[serde(default)]
     pub fetch: bool,
     /// Answer only when the repository's setup has run; default true.
@@ -158,4 +158,100 @@ pub struct ListWorktrees {
 pub struct Worktrees {
     /// The worktrees, the main checkout left out.
     pub worktrees: Vec<ListedWorktree>,
+}
+
+/// Archives a worktree: archives the agents in it, runs the repository's teardown, and removes the worktree and the
+/// branch that was made for it. What no other branch or remote has is kept, and `restore_worktree` brings all of it back;
+/// ignored files are not kept. Refuses while an agent works in it or there are uncommitted or untracked files.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ArchiveWorktree {
+    /// Where it is. This or `worktreeSlug`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worktree_path: Option<String>,
+    /// The name of its directory, in the repository of `cwd`. This or `worktreePath`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worktree_slug: Option<String>,
+    /// With `worktreeSlug`: a directory of the repository, an absolute path. Default: that of the calling agent; without
+    /// one, the only repository with a worktree of that name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<String>,
+    /// Keep uncommitted and untracked files with it, and end the agents that work in it. Not for agents.
+    #[serde(default)]
+    pub force: bool,
+    /// Leave its branch where it is.
+    #[serde(default)]
+    pub keep_branch: bool,
+    /// Do not run the repository's teardown, for one that fails.
+    #[serde(default)]
+    pub skip_teardown: bool,
+}
+
+/// What was archived.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct ArchivedWorktree {
+    /// Where it was.
+    pub worktree_path: String,
+    /// The name of its directory, by which it is restored.
+    pub worktree_slug: String,
+    /// The branch that it was made with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch_name: Option<String>,
+    /// Whether that branch was removed too. One that was there before the worktree stays.
+    pub branch_removed: bool,
+    /// The reference that keeps it in the repository, `refs/paseo/archive/<slug>`.
+    pub archive_ref: String,
+    /// Commits that only this reference keeps: no other branch, tag or remote has them.
+    pub kept_commits: i64,
+    /// Uncommitted and untracked files that it keeps.
+    pub kept_files: i64,
+    /// The agents that were archived with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub agents: Vec<AgentId>,
+    /// How the teardown went.
+    #[serde(default)]
+    pub teardown: Setup,
+    /// What could not be removed yet; it is tried again at the next use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// Brings back a worktree that was archived, with its branch, its commits and the files that were kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RestoreWorktree {
+    /// The name of its directory. Of several that were archived under one name, the newest comes back.
+    pub worktree_slug: String,
+    /// A directory of the repository, an absolute path. Default: that of the calling agent; without one, the only
+    /// repository in which a worktree of that name was archived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<String>,
+    /// Answer only when the repository's setup has run; default true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_for_setup: Option<bool>,
+}
+
+/// Trusts the worktree of a pull request: its setup runs, and agents that start there from now on use the project's own
+/// settings, hooks and servers. Not for agents.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TrustWorktree {
+    /// Where it is. This or `worktreeSlug`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worktree_path: Option<String>,
+    /// The name of its directory, in the repository of `cwd`. This or `worktreePath`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worktree_slug: Option<String>,
+    /// With `worktreeSlug`: a directory of the repository, an absolute path. Without one, the only repository with a
+    /// worktree of that name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<String>,
+    /// Answer only when the repository's setup has run; default true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_for_setup: Option<bool>,
 }

@@ -373,7 +373,8 @@ impl Agent {
                 outbox::Output::Tell(id, mut tell) => {
                     // The first prompt that is told says so, and the next one waits until that is known.
                     if let Tell::Prompt(prompt) = &mut tell {
-                        prompt.note.clone_from(&self.progress.cut_off);
+                        let notes = prompt.note.iter().chain(&self.progress.cut_off);
+                        prompt.note = notes.cloned().reduce(|one, other| format!("{one}\n{other}"));
                     }
                     self.outputs.push_back(Output::Tell(id, tell));
                 }

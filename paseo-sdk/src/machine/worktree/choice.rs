@@ -5,19 +5,98 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ApiError, Code};
-use crate::model::{Setup, Timestamp};
+use crate::model::{PullRequest, Setup, Timestamp};
 
-/// A new branch with a worktree of its own.
+/// A worktree as somebody wants it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Want {
-    /// The branch, by the name that it shall have.
-    pub branch: String,
+    /// What it shall have checked out.
+    pub head: Head,
     /// The base as it was asked for; none for the repository's main branch.
     pub asked: Option<String>,
     /// The base as it was found.
     pub base: Result<Base, ApiError>,
     /// The directory's name, where the caller chose one.
     pub slug: Option<String>,
+    /// Whether its own hooks, settings and servers may run.
+    pub trusted: bool,
+    /// A port that nobody uses, to be kept for it.
+    pub port: Option<i64>,
+}
+
+/// What a worktree shall have checked out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Head {
+    /// A new branch that starts from the base.
+    New {
+        /// The branch, by the name that it shall have.
+        branch: String,
+    },
+    /// A branch that is there.
+    Branch {
+        /// The branch.
+        branch: String,
+        /// The commit that it is now.
+        commit: String,
+    },
+    /// A branch of a remote: a local one of the same name is made, unless it is there and the same.
+    Remote {
+        /// The local branch.
+        branch: String,
+        /// The commit of the remote's branch.
+        commit: String,
+        /// Where the branch comes from.
+        upstream: Upstream,
+    },
+    /// The head of a pull request.
+    PullRequest {
+        /// The pull request.
+        pull_request: PullRequest,
+        /// The local branch that is made for it.
+        branch: String,
+        /// The commit that it has now.
+        commit: String,
+        /// Where it comes from, and what is pushed goes.
+        upstream: Upstream,
+    },
+    /// A tag or a commit, without a branch.
+    Detached {
+        /// The commit.
+        commit: String,
+    },
+}
+
+impl Head {
+    /// Returns the branch that it is on.
+    #[must_use]
+    pub fn branch(&self) -> Option<&str> {
+        match self {
+            Head::New { branch }
+            | Head::Branch { branch, .. }
+            | Head::Remote { branch, .. }
+            | Head::PullRequest { branch, .. } => Some(branch),
+            Head::Detached { .. } => None,
+        }
+    }
+
+    fn commit(&self) -> Option<&str> {
+        match self {
+            Head::New { .. } => None,
+            Head::Branch { commit, .. }
+            | Head::Remote { commit, .. }
+            | Head::PullRequest { commit, .. }
+            | Head::Detached { commit } => Some(commit),
+        }
+    }
+}
+
+/// Where a branch comes from, and what is pushed from it goes: what git calls its upstream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upstream {
+    /// The remote: its name, or an address.
+    pub remote: String,
+    /// The reference there, in full.
+    pub reference: String,
 }
 
 /// What a branch starts from.
@@ -29,7 +108,7 @@ pub struct Base {
     pub reference: Option<String>,
     /// The commit that it is now.
     pub commit: String,
-    /// What that commit's `paseo.json` asks for.
+    /// What that commit's `paseo.json` asks for: no setup, one that waits, or one that cannot be read.
     pub setup: Setup,
 }
 
@@ -39,25 +118,53 @@ pub struct Base {
 pub struct Note {
     /// The name of its directory.
     pub slug: String,
-    /// The branch that was made for it.
-    pub branch: String,
+    /// The branch that it was made with; none when its head was detached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    /// Whether that branch was made for it, and goes with it.
+    #[serde(default = "yes")]
+    pub branch_made: bool,
     /// What the branch came from, as people call it.
     pub base: String,
     /// The base's reference in full; none for a commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_ref: Option<String>,
-    /// The commit that the branch started at.
+    /// The commit of the base then: its `paseo.json` says which hooks there are.
     pub base_commit: String,
     /// Whether the caller named the base; otherwise it was the repository's main branch.
     #[serde(default)]
     pub base_asked: bool,
+    /// The commit that was checked out first, where it was not the base's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head_commit: Option<String>,
+    /// The pull request that it is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull_request: Option<PullRequest>,
+    /// Where the branch comes from, if it was made with that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<Upstream>,
     /// When it was asked for. With the slug it tells this worktree from every other that had the same name.
     pub created_at: Timestamp,
     /// Whether its own hooks, settings and servers may run.
     pub trusted: bool,
-    /// How its setup went.
+    /// A port that is kept for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<i64>,
+    /// What the base's `paseo.json` asked for.
     #[serde(default)]
     pub setup: Setup,
+}
+
+impl Note {
+    /// Returns the commit that was checked out first.
+    #[must_use]
+    pub fn start(&self) -> &str {
+        self.head_commit.as_deref().unwrap_or(&self.base_commit)
+    }
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// What is there, as far as it matters to a wish.
@@ -101,8 +208,8 @@ pub enum Branch {
     /// Nothing.
     #[default]
     Free,
-    /// A branch.
-    There,
+    /// A branch, at this commit.
+    There(String),
     /// A branch with a name that leaves no room for this one, as `fix` does for `fix/foo`.
     Blocked(String),
 }
@@ -121,45 +228,99 @@ pub enum Choice {
 /// Chooses what to do about a wish.
 #[must_use]
 pub fn choose(now: Timestamp, want: Want, sight: &Sight) -> Choice {
-    if let Some(tree) = sight.trees.iter().find(|tree| tree.branch.as_ref() == Some(&want.branch)) {
-        return match &tree.kind {
-            Kind::Ours(note) if note.branch == want.branch && agrees(&want, note) => Choice::Return(note.clone()),
-            Kind::Ours(note) if note.branch == want.branch => {
-                let asked = want.asked.or(want.base.ok().map(|base| base.name)).unwrap_or_default();
-                Choice::Refuse(Conflict::OtherBase { path: &tree.path, note, asked }.into())
-            }
-            _ => Choice::Refuse(Conflict::CheckedOut { branch: &want.branch, tree }.into()),
-        };
+    if let Some(found) = there_already(&want, sight) {
+        return found;
     }
-    let conflict = match &sight.branch {
-        Branch::There => {
-            let left = sight.trees.iter().find(|tree| matches!(&tree.kind, Kind::Ours(n) if n.branch == want.branch));
-            Some(Conflict::Branch { branch: &want.branch, left })
+    let branch_made = match make_branch(&want.head, sight) {
+        Ok(made) => made,
+        Err(conflict) => return Choice::Refuse(conflict.into()),
+    };
+    let slug = match (&want.slug, &want.base) {
+        (Some(slug), _) if sight.taken.contains(slug) => return Choice::Refuse(Conflict::Slug { slug }.into()),
+        (Some(slug), _) => slug.clone(),
+        (None, base) => {
+            let name = want.head.branch().or(base.as_ref().ok().map(|base| base.name.as_str())).unwrap_or_default();
+            // A commit is known by its beginning.
+            let name = if want.head.branch().is_none() && Some(name) == want.head.commit() { name.get(..12).unwrap_or(name) } else { name };
+            free_slug(&slug_of(name), &sight.taken)
         }
-        Branch::Blocked(by) => Some(Conflict::Blocked { branch: &want.branch, by }),
-        Branch::Free => None,
     };
-    if let Some(conflict) = conflict {
-        return Choice::Refuse(conflict.into());
-    }
-    let slug = match want.slug {
-        Some(slug) if sight.taken.contains(&slug) => return Choice::Refuse(Conflict::Slug { slug: &slug }.into()),
-        Some(slug) => slug,
-        None => free_slug(&slug_of(&want.branch), &sight.taken),
+    let base = match want.base {
+        Ok(base) => base,
+        Err(error) => return Choice::Refuse(error),
     };
-    match want.base {
-        Err(error) => Choice::Refuse(error),
-        Ok(base) => Choice::Make(Note {
-            slug,
-            branch: want.branch,
-            base: base.name,
-            base_ref: base.reference,
-            base_commit: base.commit,
-            base_asked: want.asked.is_some(),
-            created_at: now,
-            trusted: true,
-            setup: base.setup,
-        }),
+    let (pull_request, upstream) = match &want.head {
+        Head::PullRequest { pull_request, upstream, .. } => (Some(pull_request.clone()), Some(upstream.clone())),
+        Head::Remote { upstream, .. } => (None, Some(upstream.clone())),
+        _ => (None, None),
+    };
+    Choice::Make(Note {
+        slug,
+        branch: want.head.branch().map(str::to_owned),
+        branch_made,
+        base: base.name,
+        base_ref: base.reference,
+        base_asked: want.asked.is_some(),
+        head_commit: want.head.commit().filter(|commit| *commit != base.commit).map(str::to_owned),
+        base_commit: base.commit,
+        pull_request,
+        upstream,
+        created_at: now,
+        trusted: want.trusted,
+        port: want.port,
+        setup: base.setup,
+    })
+}
+
+/// Returns what to do when the branch, or the commit without one, is checked out in a worktree already.
+fn there_already(want: &Want, sight: &Sight) -> Option<Choice> {
+    let Some(branch) = want.head.branch() else {
+        let same = |note: &Note| {
+            note.branch.is_none()
+                && Some(note.start()) == want.head.commit()
+                && want.slug.as_ref().is_none_or(|slug| *slug == note.slug)
+        };
+        let found = sight.trees.iter().find_map(|tree| match &tree.kind {
+            Kind::Ours(note) if tree.branch.is_none() && same(note) => Some(note.clone()),
+            _ => None,
+        });
+        return found.map(Choice::Return);
+    };
+    let tree = sight.trees.iter().find(|tree| tree.branch.as_deref() == Some(branch))?;
+    let note = match &tree.kind {
+        Kind::Ours(note) if note.branch.as_deref() == Some(branch) => note,
+        _ => return Some(Choice::Refuse(Conflict::CheckedOut { branch, tree }.into())),
+    };
+    Some(match &want.head {
+        Head::New { .. } if agrees(want, note) => Choice::Return(note.clone()),
+        Head::New { .. } => {
+            let found = want.base.as_ref().ok().map(|base| base.name.clone());
+            let asked = want.asked.clone().or(found).unwrap_or_default();
+            Choice::Refuse(Conflict::OtherBase { path: &tree.path, note, asked }.into())
+        }
+        Head::PullRequest { pull_request, .. }
+            if note.pull_request.as_ref().map(|known| known.number) != Some(pull_request.number) =>
+        {
+            Choice::Refuse(Conflict::CheckedOut { branch, tree }.into())
+        }
+        _ => Choice::Return(note.clone()),
+    })
+}
+
+/// Says whether the branch is to be made; if not, it is there.
+fn make_branch<'a>(head: &'a Head, sight: &'a Sight) -> Result<bool, Conflict<'a>> {
+    let Some(branch) = head.branch() else { return Ok(false) };
+    match (&sight.branch, head) {
+        (Branch::Free, _) => Ok(true),
+        (Branch::Blocked(by), _) => Err(Conflict::Blocked { branch, by }),
+        (Branch::There(_), Head::New { .. }) => {
+            let ours = |tree: &&Tree| matches!(&tree.kind, Kind::Ours(note) if note.branch.as_deref() == Some(branch));
+            Err(Conflict::Branch { branch, left: sight.trees.iter().find(ours) })
+        }
+        (Branch::There(_), Head::Branch { .. } | Head::Detached { .. }) => Ok(false),
+        (Branch::There(there), Head::Remote { commit, .. } | Head::PullRequest { commit, .. }) => {
+            if there == commit { Ok(false) } else { Err(Conflict::Differs { branch, head }) }
+        }
     }
 }
 
@@ -178,6 +339,7 @@ enum Conflict<'a> {
     OtherBase { path: &'a str, note: &'a Note, asked: String },
     CheckedOut { branch: &'a str, tree: &'a Tree },
     Branch { branch: &'a str, left: Option<&'a Tree> },
+    Differs { branch: &'a str, head: &'a Head },
     Blocked { branch: &'a str, by: &'a str },
     Slug { slug: &'a str },
 }
@@ -187,7 +349,11 @@ impl From<Conflict<'_>> for ApiError {
         let error = |message: String, details| ApiError::new(Code::Conflict, message).details(details);
         match conflict {
             Conflict::OtherBase { path, note, asked } => error(
-                format!("branch `{}` has a worktree at {path} that came from `{}`, not `{asked}`", note.branch, note.base),
+                format!(
+                    "branch `{}` has a worktree at {path} that came from `{}`, not `{asked}`",
+                    note.branch.as_deref().unwrap_or_default(),
+                    note.base
+                ),
                 serde_json::json!({
                     "field": "baseBranch", "worktreePath": path, "worktreeSlug": note.slug, "baseBranch": note.base
                 }),
@@ -226,6 +392,22 @@ impl From<Conflict<'_>> for ApiError {
                     serde_json::json!({ "field": "branchName", "worktreePath": at }),
                 )
                 .hint(format!("give another `branchName`; `git log {branch}` shows what that one holds"))
+            }
+            Conflict::Differs { branch, head } => {
+                let what = match head {
+                    Head::PullRequest { pull_request, .. } => {
+                        format!("the head of pull request {}", pull_request.number)
+                    }
+                    Head::Remote { upstream, .. } => format!("that of `{}`", upstream.remote),
+                    _ => "what was asked for".to_owned(),
+                };
+                error(
+                    format!("branch `{branch}` exists already and is not {what}"),
+                    serde_json::json!({ "field": "branchName", "branch": branch }),
+                )
+                .hint(format!(
+                    "{{\"action\": \"checkout\", \"refName\": \"{branch}\"}} gives the one that is there; or rename it: `git branch -m {branch} …`"
+                ))
             }
             Conflict::Blocked { branch, by } => error(
                 format!("branch `{by}` leaves no room for `{branch}`: git keeps one as a file where the other needs a directory"),

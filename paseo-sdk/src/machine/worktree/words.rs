@@ -1,6 +1,7 @@
 //! The words of the worktree machine: what it is told, what it asks for, what it answers.
 
 use super::choice::{Note, Sight, Want};
+use super::removal::{Archived, Inspection, Recalled, Removal};
 use crate::error::{ApiError, Code};
 
 /// The number of a request.
@@ -19,6 +20,40 @@ pub enum Input {
     },
     /// The caller that a worktree was made for cannot use it.
     RollBack {
+        /// The request.
+        ticket: Ticket,
+        /// The worktree's directory name.
+        slug: String,
+    },
+    /// Somebody wants to know whether a worktree could go, and what that would take with it.
+    Inspect {
+        /// The request.
+        ticket: Ticket,
+        /// The worktree's directory name.
+        slug: String,
+    },
+    /// A worktree shall go, in a way that brings it back.
+    Archive {
+        /// The request.
+        ticket: Ticket,
+        /// The worktree's directory name.
+        slug: String,
+        /// Whether uncommitted and untracked files shall be put away with it, and not be in its way.
+        force: bool,
+        /// Whether its branch stays.
+        keep_branch: bool,
+    },
+    /// A worktree that was archived shall come back.
+    Restore {
+        /// The request.
+        ticket: Ticket,
+        /// The worktree's directory name.
+        slug: String,
+        /// A port that nobody uses, in case that its own is taken by now.
+        port: Option<i64>,
+    },
+    /// A worktree's own hooks, settings and servers may run from now on.
+    Trust {
         /// The request.
         ticket: Ticket,
         /// The worktree's directory name.
@@ -45,6 +80,14 @@ pub enum Fact {
     Leftovers(Vec<Leftover>),
     /// What is there, in answer to `Step::Look`.
     Seen(Sight),
+    /// How a worktree is, in answer to `Step::Inspect`.
+    Inspected(Box<Inspection>),
+    /// What was put away, in answer to `Step::PutAway`.
+    PutAway(Box<Archived>),
+    /// What comes back, and what is there, in answer to `Step::Recall`.
+    Recalled(Box<Recalled>, Sight),
+    /// The note as it is now, in answer to `Step::Trust`.
+    Trusted(Box<Note>),
     /// A finished worktree is not as it was made any more, in answer to `Step::RemoveTree`: it was left alone, and why.
     Kept(&'static str),
     /// Any other step is done.
@@ -58,8 +101,23 @@ pub enum Fact {
 pub struct Leftover {
     /// What the mark says.
     pub note: Note,
-    /// Whether the note was written, so that only the mark is left over.
-    pub finished: bool,
+    /// How far it has come.
+    pub stage: Stage,
+}
+
+/// How far something that was begun has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The worktree is not there, or in part.
+    Begun,
+    /// It is there as a whole: only the mark is left over.
+    Finished,
+    /// It was to go, and is in its place.
+    Staying(Removal),
+    /// It was to go, and was moved out of sight.
+    Going(Removal),
+    /// What it holds is put away too, and it is not gone.
+    Gone(Removal),
 }
 
 /// How a finished worktree is.
@@ -83,9 +141,9 @@ impl Condition {
             Some("somebody locked it")
         } else if !self.clean {
             Some("it has uncommitted or untracked files")
-        } else if self.branch.as_ref() != Some(&note.branch) {
+        } else if self.branch != note.branch {
             Some("it has another branch checked out")
-        } else if self.head.as_ref() != Some(&note.base_commit) {
+        } else if self.head.as_deref() != Some(note.start()) {
             Some("it has new commits")
         } else {
             None
@@ -114,8 +172,8 @@ pub enum Output {
 pub enum Step {
     /// Find the worktrees whose mark is still there.
     Leftovers,
-    /// Find what is there under this branch's name, and around it.
-    Look(String),
+    /// Find what is there under this branch's name, and around it; without one, only what is around.
+    Look(Option<String>),
     /// Write the mark.
     Mark(Note),
     /// Make the branch.
@@ -129,6 +187,28 @@ pub enum Step {
     RemoveTree(Note),
     /// Remove the branch, if it is there, this note's, and has not moved.
     RemoveBranch(Note),
+    /// Find how the worktree of this name is.
+    Inspect(String),
+    /// Write the mark that says that this worktree is to go.
+    MarkRemoval(Removal),
+    /// Move the tree out of sight, where nobody works in it. It is still registered.
+    TakeAway(Removal),
+    /// Keep what the tree holds, out of sight as it is, where it can be brought back from.
+    PutAway(Removal),
+    /// Move the tree back to its place.
+    BringBack(Removal),
+    /// Remove tree and registration of what was put away.
+    Clear(Removal),
+    /// Remove its branch, as far as it was made for it, is where it was, and is not to stay.
+    DropBranch(Removal),
+    /// Find what was put away under this name, and what is there in its place.
+    Recall(String),
+    /// Register the tree, and fill it with what was put away.
+    Refill(Note, Box<Recalled>),
+    /// Forget what was put away and is back.
+    Forget(Box<Recalled>),
+    /// Write in the note of the worktree of this name that it is trusted.
+    Trust(String),
     /// Remove the mark.
     Unmark(Note),
 }
@@ -140,6 +220,14 @@ pub enum Answer {
     Created(Note),
     /// This worktree was there already.
     Found(Note),
+    /// How it is, and nothing is in the way of archiving it by force.
+    Inspected(Box<Inspection>),
+    /// The worktree is gone, and what it held is put away.
+    Archived(Box<Archived>),
+    /// The worktree is back.
+    Restored(Note),
+    /// The worktree is trusted.
+    Trusted(Note),
     /// The worktree is gone, as if it had never been.
     RolledBack,
     /// The worktree stays, and why.

@@ -1,0 +1,520 @@
+//! Archiving a worktree: moved out of sight, put away in the repository, and only then removed.
+//!
+//! What it holds is kept by one reference as a commit on top of the one that was checked out, as `git add --all` and
+//! `git commit` would have made it, so that git alone can bring back any file. Its second parent has what a commit cannot
+//! say: the index as it was, the files of the worktree's own git directory, files whose exact bytes git would not check
+//! out again, and what paseo knew. An older archive of the same name is a parent of that.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use gix::ObjectId;
+use gix::bstr::{BStr, BString, ByteSlice as _};
+use gix::index::entry::{Flags, Mode, Stage};
+use gix::objs::tree::EntryKind;
+use gix::refs::transaction::{Change, LogChange, PreviousValue, RefEdit};
+use gix::refs::{FullName, Target};
+use paseo_sdk::error::{ApiError, Code};
+use paseo_sdk::machine::worktree::{Archived, Note, Removal};
+use serde::{Deserialize, Serialize};
+
+use super::branch;
+use super::files::{failed, remove_dir_all, remove_file};
+use super::inspect::find_ours;
+use super::note::{Mark, NOTE, read_note};
+use super::site::{Site, find_reference, internal, options};
+use super::survey::Survey;
+use super::tree::{Registered, registered, remove_registration};
+
+/// What an archive says of itself, beside the files.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Kept {
+    pub(super) note: Note,
+    pub(super) head_branch: Option<String>,
+    pub(super) head_commit: String,
+    /// Where the branch was that was made for it, if that is removed.
+    pub(super) branch_tip: Option<String>,
+    /// What was set for that branch in the repository's configuration.
+    #[serde(default)]
+    pub(super) settings: Vec<(String, String)>,
+    pub(super) kept_commits: i64,
+    pub(super) kept_files: i64,
+    /// The archive of this name before this one.
+    #[serde(default)]
+    pub(super) previous: Option<String>,
+}
+
+/// An archive, as it is found.
+pub(super) struct Found {
+    /// The commit with the files.
+    pub(super) commit: ObjectId,
+    /// The tree with everything else.
+    pub(super) beside: ObjectId,
+    pub(super) kept: Kept,
+}
+
+/// Moves a tree out of sight, where nobody works in it.
+pub(super) fn take_away(site: &Site, removal: &Removal) -> Result<(), ApiError> {
+    let slug = &removal.note.slug;
+    let (tree, note) = find_ours(site, slug)?;
+    if note.created_at != removal.note.created_at {
+        return Err(ApiError::new(Code::Conflict, format!("worktree `{slug}` is another one by now")).hint("look again"));
+    }
+    // While the tree is away, `git worktree prune` would forget it.
+    let lock = tree.git_dir.join("locked");
+    std::fs::write(&lock, LOCKED).map_err(|error| failed("write", &lock, &error))?;
+    std::fs::rename(&tree.path, site.departure(slug)).map_err(|error| {
+        let _ = remove_file(&lock);
+        failed("move away", &tree.path, &error)
+    })?;
+    Ok(())
+}
+
+/// Moves a tree back to its place.
+pub(super) fn bring_back(site: &Site, removal: &Removal) -> Result<(), ApiError> {
+    let slug = &removal.note.slug;
+    let (path, departure) = (site.tree(slug), site.departure(slug));
+    if departure.exists() {
+        if path.symlink_metadata().is_ok() {
+            return Err(ApiError::new(Code::Conflict, format!("{} is there by now", path.display())));
+        }
+        std::fs::rename(&departure, &path).map_err(|error| failed("move back", &departure, &error))?;
+    }
+    if let Some(tree) = registration(site, &removal.note)? {
+        unlock(&tree.git_dir)?;
+    }
+    Ok(())
+}
+
+/// Keeps what a tree holds, out of sight as it is.
+pub(super) fn put_away(site: &Site, removal: &Removal) -> Result<Archived, ApiError> {
+    let note = &removal.note;
+    let repository = site.open()?;
+    let departure = site.departure(&note.slug);
+    let registration = registration(site, note)?.filter(|_| departure.is_dir());
+    if let Some(tree) = registration {
+        let cannot = |error| internal(&format!("cannot put away worktree `{}`", note.slug), &error);
+        let capture = Capture { site, removal, tree: &tree, repository: open(&tree, &departure)? };
+        capture.keep(find(&repository, &note.slug)?).map_err(cannot)?;
+    }
+    let found = find(&repository, &note.slug)?.filter(|found| found.kept.note.created_at == note.created_at);
+    Mark::going(removal, true).write(site)?;
+    Ok(match found {
+        Some(Found { commit, kept, .. }) => Archived {
+            reference: reference(&note.slug),
+            commit: commit.to_string(),
+            kept_commits: kept.kept_commits,
+            kept_files: kept.kept_files,
+            branch_removed: kept.branch_tip.is_some(),
+            note: kept.note,
+            problem: None,
+        },
+        // Somebody removed by hand what was out of sight.
+        None => Archived {
+            reference: reference(&note.slug),
+            commit: note.start().to_owned(),
+            kept_commits: 0,
+            kept_files: 0,
+            branch_removed: false,
+            note: note.clone(),
+            problem: Some("it was gone before it could be put away".to_owned()),
+        },
+    })
+}
+
+/// Removes the registration and the tree of a worktree that is put away.
+pub(super) fn clear(site: &Site, removal: &Removal) -> Result<(), ApiError> {
+    if let Some(tree) = registration(site, &removal.note)? {
+        remove_registration(&tree.git_dir)?;
+    }
+    remove_dir_all(&site.departure(&removal.note.slug))
+}
+
+/// Removes the branch of a worktree that is put away, as far as the archive has it.
+pub(super) fn drop_branch(site: &Site, removal: &Removal) -> Result<(), ApiError> {
+    let note = &removal.note;
+    let repository = site.open()?;
+    let found = find(&repository, &note.slug)?.filter(|found| found.kept.note.created_at == note.created_at);
+    let tip = found.and_then(|found| found.kept.branch_tip);
+    let (Some(branch), Some(tip)) = (&note.branch, tip) else { return Ok(()) };
+    match branch::remove_at(site, &repository, branch, &tip)? {
+        true => branch::forget_settings(site, &repository, branch),
+        false => Ok(()),
+    }
+}
+
+/// Finds the newest archive of this name.
+pub(super) fn find(repository: &gix::Repository, slug: &str) -> Result<Option<Found>, ApiError> {
+    let unreadable = |error| internal(&format!("cannot read the archive `{slug}`"), &error);
+    let read = |mut reference: gix::Reference<'_>| -> gix::Result<Option<Found>> {
+        let commit = reference.peel_to_commit()?;
+        let Some(beside) = commit.parent_ids().last() else { return Ok(None) };
+        let tree = repository.find_commit(beside.detach())?.tree()?;
+        let Some(entry) = tree.find_entry(NOTE) else { return Ok(None) };
+        let kept = serde_json::from_slice(&entry.object()?.data).map_err(gix::Error::from_error)?;
+        Ok(Some(Found { commit: commit.id, beside: tree.id, kept }))
+    };
+    match find_reference(repository, &reference(slug)).map_err(unreadable)? {
+        Some(reference) => read(reference).map_err(unreadable),
+        None => Ok(None),
+    }
+}
+
+/// Makes the reference keep `commit`, in place of `previous`.
+pub(super) fn point(
+    repository: &gix::Repository,
+    slug: &str,
+    commit: Option<ObjectId>,
+    previous: Option<ObjectId>,
+) -> gix::Result<()> {
+    let name = FullName::try_from(reference(slug)).map_err(gix::Error::from_error)?;
+    let expected = previous.map_or(PreviousValue::MustNotExist, |id| PreviousValue::MustExistAndMatch(Target::Object(id)));
+    let edit = match commit {
+        Some(commit) => RefEdit {
+            change: Change::Update { log: LogChange::default(), expected, new: Target::Object(commit) },
+            name,
+            deref: false,
+        },
+        None => RefEdit::delete(name, expected),
+    };
+    repository.edit_reference(edit).map(drop)
+}
+
+/// Opens a worktree whose files are in `directory`.
+pub(super) fn open(tree: &Registered, directory: &Path) -> Result<gix::Repository, ApiError> {
+    let open = || -> gix::Result<gix::Repository> {
+        let mut repository = options().open_path_as_is(true).open(&tree.git_dir)?.to_thread_local();
+        repository.set_workdir(directory.to_owned())?;
+        Ok(repository)
+    };
+    open().map_err(|error| internal(&format!("cannot open the worktree {}", tree.path.display()), &error))
+}
+
+fn registration(site: &Site, note: &Note) -> Result<Option<Registered>, ApiError> {
+    let path = site.tree(&note.slug);
+    let ours = |tree: &Registered| {
+        tree.path == path && matches!(read_note(&tree.git_dir), Ok(Some(found)) if found.created_at == note.created_at)
+    };
+    Ok(registered(&site.open()?)?.into_iter().find(ours))
+}
+
+fn unlock(git_dir: &Path) -> Result<(), ApiError> {
+    let lock = git_dir.join("locked");
+    match std::fs::read_to_string(&lock) {
+        Ok(reason) if reason == LOCKED => remove_file(&lock),
+        _ => Ok(()),
+    }
+}
+
+/// The putting away of one worktree.
+struct Capture<'a> {
+    site: &'a Site,
+    removal: &'a Removal,
+    tree: &'a Registered,
+    /// The worktree, as it is out of sight.
+    repository: gix::Repository,
+}
+
+impl Capture<'_> {
+    fn keep(&self, before: Option<Found>) -> gix::Result<()> {
+        let repository = &self.repository;
+        let note = &self.removal.note;
+        let head = repository.head_commit()?;
+        let survey = Survey::of(repository)?;
+        let index = repository.index_or_empty()?;
+        let plain = survey.is_clean() && !index.entries().iter().any(is_special);
+        let mut beside = repository.empty_tree().edit()?;
+        let tree = match plain {
+            true => head.tree_id()?.detach(),
+            false => self.files(&survey, &index, &mut beside)?,
+        };
+        let own_files = own_files(&self.tree.git_dir, plain)?;
+        let mut mentioned = BTreeSet::new();
+        for (name, bytes) in &own_files {
+            mentioned.extend(commits_in(repository, bytes));
+            let id = repository.write_blob(bytes)?;
+            beside.upsert(format!("git/{name}"), EntryKind::Blob, id)?;
+        }
+        let tip = self.branch_tip()?;
+        // What was archived before under this name, unless that is this one, cut short.
+        let again = before.as_ref().is_some_and(|found| found.kept.note.created_at == note.created_at);
+        let replaced = before.as_ref().map(|found| found.commit);
+        let previous = match &before {
+            Some(found) if again => found.kept.previous.clone(),
+            found => found.as_ref().map(|found| found.commit.to_string()),
+        };
+        let kept = Kept {
+            note: note.clone(),
+            head_branch: repository.head_name()?.map(|name| name.shorten().to_string()),
+            head_commit: head.id.to_string(),
+            settings: match (&tip, &note.branch) {
+                (Some(_), Some(branch)) => branch::settings(repository, branch),
+                _ => Vec::new(),
+            },
+            kept_commits: self.count_unmerged(&head, tip)?,
+            branch_tip: tip.map(|id| id.to_string()),
+            kept_files: i64::try_from(survey.changes.len()).unwrap_or(i64::MAX),
+            previous: previous.clone(),
+        };
+        let text = serde_json::to_vec_pretty(&kept).map_err(gix::Error::from_error)?;
+        beside.upsert(NOTE, EntryKind::Blob, repository.write_blob(text)?)?;
+        let beside = beside.write()?.detach();
+        let mut parents = self.unreachable(&head, tip, mentioned)?;
+        parents.extend(previous.map(|id| ObjectId::from_hex(id.as_bytes())).transpose()?);
+        let what = format!("paseo: what belongs to the archive of worktree {}", note.slug);
+        let beside = repository.new_commit(what, beside, parents)?.id;
+        let what = match kept.kept_files {
+            0 => format!("paseo: archive of worktree {}", note.slug),
+            files => format!("paseo: archive of worktree {}, with {files} files that were not committed", note.slug),
+        };
+        let commit = repository.new_commit(what, tree, [head.id, beside])?.id;
+        // Before anything that it keeps is removed elsewhere.
+        self.sync()?;
+        point(repository, &note.slug, Some(commit), replaced)
+    }
+
+    /// Writes the files as a tree, and beside it the index and what a tree would not bring back exactly.
+    fn files(
+        &self,
+        survey: &Survey,
+        index: &gix::worktree::Index,
+        beside: &mut gix::object::tree::Editor<'_>,
+    ) -> gix::Result<ObjectId> {
+        let repository = &self.repository;
+        let mut staged = repository.empty_tree().edit()?;
+        for entry in index.entries() {
+            let path = entry.path(index);
+            let Some(kind) = entry.mode.to_tree_entry_mode().map(|mode| mode.kind()) else { continue };
+            if entry.flags.contains(Flags::INTENT_TO_ADD) {
+                continue;
+            }
+            match entry.stage() {
+                Stage::Unconflicted => drop(staged.upsert(path, kind, entry.id)?),
+                stage => {
+                    let path = below(&format!("stage-{}", stage as u8), path);
+                    beside.upsert(path.as_bstr(), kind, entry.id)?;
+                }
+            }
+        }
+        let staged_tree = staged.write()?.detach();
+        beside.upsert("index", EntryKind::Tree, staged_tree)?;
+        let mut files = staged;
+        let (mut pipeline, index) = repository.filter_pipeline(None)?;
+        let mut found = Vec::new();
+        for (path, letters) in &survey.changes {
+            // What only the index has changed is on disk as it is in the index.
+            if letters.unstaged == ' ' {
+                continue;
+            }
+            match pipeline.worktree_file_to_object(path.as_bstr(), &index)? {
+                Some((id, kind, _)) => found.push((path, kind, id)),
+                None => drop(files.remove(path.as_bstr())?),
+            }
+        }
+        // A file may have become a directory, or the other way round.
+        for (path, kind, id) in found {
+            files.upsert(path.as_bstr(), kind, id)?;
+        }
+        for (path, kind, bytes) in self.exact(survey, &index, &mut pipeline)? {
+            let id = repository.write_blob(bytes)?;
+            beside.upsert(below("exact", path.as_bstr()).as_bstr(), kind, id)?;
+        }
+        Ok(files.write()?.detach())
+    }
+
+    /// Finds the files that git would not check out again byte for byte, or not at all: a sparse checkout leaves out what
+    /// is there in spite of it.
+    fn exact(
+        &self,
+        survey: &Survey,
+        index: &gix::index::State,
+        pipeline: &mut gix::filter::Pipeline<'_>,
+    ) -> gix::Result<Vec<(BString, EntryKind, Vec<u8>)>> {
+        let repository = &self.repository;
+        let sparse = repository.config_snapshot().boolean("core.sparseCheckout").unwrap_or_default();
+        let mut found = Vec::new();
+        let tracked = index.entries().iter().filter(|entry| {
+            matches!(entry.mode, Mode::FILE | Mode::FILE_EXECUTABLE) && entry.stage() == Stage::Unconflicted
+        });
+        let tracked = tracked.map(|entry| (entry.path(index).to_owned(), Some(entry.id)));
+        let unchanged = tracked.filter(|(path, _)| !survey.changes.contains_key(path)).collect::<Vec<_>>();
+        let changed = survey.changes.keys().map(|path| (path.clone(), None));
+        for (path, id) in unchanged.into_iter().chain(changed) {
+            let Some(file) = repository.workdir_path(path.as_bstr()) else { continue };
+            let Ok(metadata) = file.symlink_metadata() else { continue };
+            let kind = match metadata.is_file() {
+                true if metadata.permissions().mode() & 0o100 != 0 => EntryKind::BlobExecutable,
+                true => EntryKind::Blob,
+                false if metadata.is_symlink() && sparse && id.is_none() => {
+                    let target = std::fs::read_link(&file).map_err(gix::Error::from_error)?;
+                    found.push((path, EntryKind::Link, target.into_os_string().into_encoded_bytes()));
+                    continue;
+                }
+                false => continue,
+            };
+            let bytes = std::fs::read(&file).map_err(gix::Error::from_error)?;
+            if sparse && id.is_none() {
+                found.push((path, kind, bytes));
+                continue;
+            }
+            let id = match id {
+                Some(id) => id,
+                None => match pipeline.worktree_file_to_object(path.as_bstr(), index)? {
+                    Some((id, ..)) => id,
+                    None => continue,
+                },
+            };
+            let stored = repository.find_blob(id)?;
+            if checked_out(pipeline, &stored.data, path.as_bstr())? != bytes {
+                found.push((path, kind, bytes));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Returns where the branch is that goes with the worktree.
+    fn branch_tip(&self) -> gix::Result<Option<ObjectId>> {
+        let note = &self.removal.note;
+        let goes = note.branch.as_ref().filter(|_| note.branch_made && !self.removal.keep_branch);
+        let Some(branch) = goes else { return Ok(None) };
+        let reference = find_reference(&self.repository, &format!("refs/heads/{branch}"))?;
+        Ok(reference.and_then(|reference| reference.try_id().map(|id| id.detach())))
+    }
+
+    /// Counts the commits that no other branch, tag or remote has.
+    fn count_unmerged(&self, head: &gix::Commit<'_>, tip: Option<ObjectId>) -> gix::Result<i64> {
+        let going = tip.and(self.removal.note.branch.as_ref()).map(|branch| format!("refs/heads/{branch}"));
+        let mut others = Vec::new();
+        for reference in self.repository.references()?.all()? {
+            let Ok(mut reference) = reference else { continue };
+            let name = reference.name().as_bstr().to_string();
+            let counts = ["refs/heads/", "refs/remotes/", "refs/tags/"].iter().any(|prefix| name.starts_with(prefix));
+            if counts && Some(&name) != going.as_ref() {
+                others.extend(reference.peel_to_commit().ok().map(|commit| commit.id));
+            }
+        }
+        let own = [Some(head.id), tip].into_iter().flatten();
+        let mut count = 0;
+        for commit in self.repository.rev_walk(own).with_hidden(others).all()? {
+            commit?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// Of the commits that its own files speak of, returns those that would not be kept otherwise.
+    fn unreachable(
+        &self,
+        head: &gix::Commit<'_>,
+        tip: Option<ObjectId>,
+        mentioned: BTreeSet<ObjectId>,
+    ) -> gix::Result<Vec<ObjectId>> {
+        let mut kept = vec![head.id];
+        let mut found = Vec::new();
+        for id in tip.into_iter().chain(mentioned) {
+            let news = id != head.id && self.repository.rev_walk([id]).with_hidden(kept.clone()).all()?.next().is_some();
+            if news {
+                kept.push(id);
+                found.push(id);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Returns once everything that was written is on the disk.
+    fn sync(&self) -> gix::Result<()> {
+        let objects = File::open(self.site.common_dir.join("objects")).map_err(gix::Error::from_error)?;
+        #[cfg(target_os = "linux")]
+        rustix::fs::syncfs(&objects).map_err(gix::Error::from_error)?;
+        #[cfg(not(target_os = "linux"))]
+        {
+            drop(objects);
+            rustix::fs::sync();
+        }
+        Ok(())
+    }
+}
+
+/// Returns what git would check out at a path for these bytes.
+pub(super) fn checked_out(
+    pipeline: &mut gix::filter::Pipeline<'_>,
+    stored: &[u8],
+    path: &BStr,
+) -> gix::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let options = gix::filter::plumbing::pipeline::convert::to_worktree::Options {
+        can_delay: gix::filter::plumbing::driver::apply::Delay::Forbid,
+        ..Default::default()
+    };
+    let mut outcome = pipeline.convert_to_worktree(stored, path, options)?;
+    let mut bytes = Vec::new();
+    outcome.read_to_end(&mut bytes).map_err(gix::Error::from_error)?;
+    Ok(bytes)
+}
+
+fn below(directory: &str, path: &BStr) -> BString {
+    let mut joined = BString::from(directory);
+    joined.push(b'/');
+    joined.extend_from_slice(path);
+    joined
+}
+
+/// Whether the index says more of a file than a tree can.
+fn is_special(entry: &gix::index::Entry) -> bool {
+    entry.flags.intersects(Flags::ASSUME_VALID | Flags::SKIP_WORKTREE | Flags::INTENT_TO_ADD)
+        || entry.stage() != Stage::Unconflicted
+}
+
+/// Reads the files of a worktree's own git directory that belong to what somebody does in it.
+fn own_files(git_dir: &Path, without_index: bool) -> gix::Result<Vec<(String, Vec<u8>)>> {
+    let mut files = Vec::new();
+    let mut directories = vec![PathBuf::new()];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(git_dir.join(&directory)).map_err(gix::Error::from_error)? {
+            let entry = entry.map_err(gix::Error::from_error)?;
+            let name = directory.join(entry.file_name());
+            let Some(text) = name.to_str() else { continue };
+            let kind = entry.file_type().map_err(gix::Error::from_error)?;
+            // The registration itself, what paseo keeps there, and the repositories of submodules, which are cloned anew.
+            let not_kept = ["gitdir", "commondir", "locked", "modules", "AUTO_MERGE"].contains(&text)
+                || text.starts_with("paseo")
+                || text.ends_with(".lock")
+                || (text == "index" && without_index);
+            if not_kept {
+                continue;
+            }
+            if kind.is_dir() {
+                directories.push(name);
+            } else if kind.is_file() {
+                files.push((text.to_owned(), std::fs::read(entry.path()).map_err(gix::Error::from_error)?));
+            }
+        }
+    }
+    Ok(files)
+}
+
+/// Finds the commits that a text names by their full ids.
+fn commits_in(repository: &gix::Repository, text: &[u8]) -> Vec<ObjectId> {
+    let length = repository.object_hash().len_in_hex();
+    let Ok(text) = std::str::from_utf8(text) else { return Vec::new() };
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| word.len() == length);
+    let ids: BTreeSet<_> = words.filter_map(|word| ObjectId::from_hex(word.as_bytes()).ok()).collect();
+    let is_commit = |id: &ObjectId| {
+        repository.try_find_header(*id).ok().flatten().is_some_and(|header| header.kind() == gix::objs::Kind::Commit)
+    };
+    ids.into_iter().filter(is_commit).collect()
+}
+
+/// Returns the reference that keeps what was archived under this name.
+pub(super) fn reference(slug: &str) -> String {
+    format!("{PREFIX}{slug}")
+}
+
+/// Where archives are kept.
+pub(super) const PREFIX: &str = "refs/paseo/archive/";
+
+/// The reason for which git leaves a worktree alone while paseo archives it.
+const LOCKED: &str = "paseo is archiving it";

@@ -1,0 +1,135 @@
+//! How a worktree is that somebody wants to archive or to trust, and whether it is one that paseo made at all.
+
+use std::path::Path;
+
+use gix::bstr::ByteSlice as _;
+use paseo_sdk::error::{ApiError, Code};
+use paseo_sdk::machine::worktree::{Inspection, Note};
+
+use super::archive;
+use super::note::read_note;
+use super::site::{Site, discover, internal};
+use super::survey::Survey;
+use super::tree::{Owner, Registered, owner_of, registered};
+
+/// Finds the worktree of this name, if paseo made it and it is where it was made.
+pub(super) fn find_ours(site: &Site, slug: &str) -> Result<(Registered, Note), ApiError> {
+    let path = site.tree(slug);
+    let repository = site.open()?;
+    let all = registered(&repository)?;
+    let known: Vec<_> = all.iter().filter_map(|tree| Some((tree, read_note(&tree.git_dir).ok().flatten()?))).collect();
+    let details = serde_json::json!({ "field": "worktreeSlug", "worktreePath": path.display().to_string() });
+    let refused = |why: String, hint: &str| {
+        ApiError::new(Code::Refused, format!("worktree `{slug}` stays: {why}")).hint(hint).details(details.clone())
+    };
+    let Some((_, note)) = known.iter().find(|(tree, _)| tree.path == path) else {
+        if let Some((tree, _)) = known.iter().find(|(_, note)| note.slug == slug) {
+            let why = format!("it was moved to {}", tree.path.display());
+            return Err(refused(why, "`git worktree move` it back, or `git worktree remove` it"));
+        }
+        if all.iter().any(|tree| tree.path == path) {
+            return Err(refused(format!("paseo did not make {}", path.display()), "`git worktree remove` removes it"));
+        }
+        let slugs: Vec<_> = known.iter().map(|(_, note)| note.slug.as_str()).collect();
+        return Err(ApiError::new(
+            Code::NotFound,
+            format!("there is no worktree `{slug}` of {}", site.main.display()),
+        )
+        .hint(match slugs.is_empty() {
+            true => "`paseo worktree ls -g` lists those of all repositories".to_owned(),
+            false => format!("there are: {}", slugs.join(", ")),
+        })
+        .details(serde_json::json!({ "field": "worktreeSlug", "worktrees": slugs })));
+    };
+    let note = note.clone();
+    let tree = all.into_iter().find(|tree| tree.path == path).ok_or_else(|| internal("a worktree is gone", &slug))?;
+    match owner_of(&path, Some(&tree), &repository) {
+        Owner::Ours => Ok((tree, note)),
+        Owner::Nobody => Err(refused(
+            format!("its directory {} is gone", path.display()),
+            "`git worktree prune` forgets it; its branch stays",
+        )),
+        Owner::Foreign => Err(refused(
+            format!("{} is not the directory that paseo made", path.display()),
+            "move what is there away and bring the worktree's own directory back",
+        )),
+    }
+}
+
+/// Looks at a worktree that is to go.
+pub(super) fn inspect(site: &Site, slug: &str) -> Result<Inspection, ApiError> {
+    let (tree, note) = find_ours(site, slug)?;
+    let unreadable = |error| internal(&format!("cannot read the worktree {}", tree.path.display()), &error);
+    let repository = archive::open(&tree, &tree.path)?;
+    if repository.head_id().is_err() {
+        let message = format!("the worktree {} stays: its branch has no commit yet", tree.path.display());
+        return Err(ApiError::new(Code::Refused, message).hint("commit something there, or switch to another branch"));
+    }
+    let survey = Survey::of(&repository).map_err(unreadable)?;
+    Ok(Inspection {
+        path: tree.path.display().to_string(),
+        changes: survey.lines().take(MOST_CHANGES).collect(),
+        changed: i64::try_from(survey.changes.len()).unwrap_or(i64::MAX),
+        operation: repository.state().map(operation),
+        repositories: repositories(&repository, &survey),
+        locked: locked(&tree.git_dir),
+        note,
+    })
+}
+
+/// Says of the repositories within a worktree what cannot be put away with it.
+fn repositories(repository: &gix::Repository, survey: &Survey) -> Vec<String> {
+    let mut found: Vec<_> = survey.repositories.iter().map(|path| format!("{path} is a repository of its own")).collect();
+    for submodule in repository.submodules().ok().flatten().into_iter().flatten() {
+        let Ok(path) = submodule.path() else { continue };
+        let Some(directory) = repository.workdir_path(path.as_bstr()).filter(|path| path.join(".git").exists()) else {
+            continue;
+        };
+        let Ok(own) = discover(&directory) else { continue };
+        if survey.submodules.contains(&path) {
+            found.push(format!("submodule {path} has changes"));
+        } else if has_own_commits(&own).unwrap_or(true) {
+            found.push(format!("submodule {path} has commits that are on no remote of it"));
+        }
+    }
+    found
+}
+
+/// Whether a repository has commits that none of its remotes has.
+fn has_own_commits(repository: &gix::Repository) -> gix::Result<bool> {
+    let (mut own, mut remote) = (Vec::new(), Vec::new());
+    own.extend(repository.head_id().ok().map(|id| id.detach()));
+    for reference in repository.references()?.all()? {
+        let Ok(mut reference) = reference else { continue };
+        let is_remote = reference.name().as_bstr().starts_with(b"refs/remotes/");
+        let is_own = reference.name().as_bstr().starts_with(b"refs/heads/") || reference.name().as_bstr() == "refs/stash";
+        let Ok(commit) = reference.peel_to_commit() else { continue };
+        match is_remote {
+            true => remote.push(commit.id),
+            false if is_own => own.push(commit.id),
+            false => {}
+        }
+    }
+    // A submodule is checked out at what its own repository is known to have.
+    Ok(repository.rev_walk(own).with_hidden(remote).all()?.next().is_some())
+}
+
+fn locked(git_dir: &Path) -> Option<String> {
+    std::fs::read_to_string(git_dir.join("locked")).ok().map(|reason| reason.trim().to_owned())
+}
+
+fn operation(state: gix::state::InProgress) -> String {
+    use gix::state::InProgress;
+    match state {
+        InProgress::ApplyMailbox | InProgress::ApplyMailboxRebase => "`git am`",
+        InProgress::Bisect => "a bisect",
+        InProgress::CherryPick | InProgress::CherryPickSequence => "a cherry-pick",
+        InProgress::Merge => "a merge",
+        InProgress::Rebase | InProgress::RebaseInteractive => "a rebase",
+        InProgress::Revert | InProgress::RevertSequence => "a revert",
+    }
+    .to_owned()
+}
+
+/// How many changes are named in details.
+const MOST_CHANGES: usize = 100;

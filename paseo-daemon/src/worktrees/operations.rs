@@ -1,0 +1,212 @@
+//! The operations on worktrees, and the agents that have a part in them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use paseo_sdk::catalogue::{
+    ArchiveWorktree, ArchivedWorktree, CreateWorktree, ListWorktrees, RestoreWorktree, TrustWorktree, Worktrees,
+};
+use paseo_sdk::error::{ApiError, Code};
+use paseo_sdk::machine::worktree::Inspection;
+use paseo_sdk::model::{Agent, AgentId, Setup, Status, Worktree};
+use paseo_sdk::operation::{Caller, Handle};
+use serde_json::json;
+
+use super::Place;
+use crate::Core;
+use crate::agents::{Owned, belongs, has_left};
+use crate::config::Scope;
+
+impl Handle<CreateWorktree> for Core {
+    async fn handle(&self, caller: Caller, request: CreateWorktree) -> Result<Worktree, ApiError> {
+        request.source()?;
+        self.may_trust(&caller, request.trust)?;
+        let directory = self.directory(&caller, request.cwd.as_deref())?;
+        self.worktrees.create(&request, &directory).await
+    }
+}
+
+impl Handle<ListWorktrees> for Core {
+    async fn handle(&self, caller: Caller, request: ListWorktrees) -> Result<Worktrees, ApiError> {
+        let directory = match (request.all, &request.cwd) {
+            (true, None) => None,
+            _ => Some(self.directory(&caller, request.cwd.as_deref())?),
+        };
+        let mut worktrees = self.worktrees.list(directory.as_deref(), request.all).await?;
+        let views: Vec<_> = self.agents.all().iter().map(|owned| owned.live.view()).collect();
+        for worktree in &mut worktrees {
+            let here =
+                |agent: &&Agent| agent.status != Status::Archived && belongs(agent, Path::new(&worktree.worktree_path));
+            worktree.agents =
+                views.iter().map(|view| &view.agent).filter(here).map(|agent| agent.agent_id.clone()).collect();
+        }
+        Ok(Worktrees { worktrees })
+    }
+}
+
+impl Handle<ArchiveWorktree> for Core {
+    async fn handle(&self, caller: Caller, request: ArchiveWorktree) -> Result<ArchivedWorktree, ApiError> {
+        if request.force {
+            self.only_people(&caller, "archive a worktree by force")?;
+        }
+        let place = self.named(
+            &caller,
+            request.worktree_path.as_deref(),
+            request.worktree_slug.as_deref(),
+            request.cwd.as_deref(),
+        );
+        let place = place.await?;
+        self.within_reach(&caller, &place).await?;
+        // From here on no agent starts there, unless this fails.
+        let _leaving = self.worktrees.leave(&place)?;
+        let inspection = self.worktrees.inspect(&place).await?;
+        let here = self.agents_in(&place);
+        let setup_runs = self.worktrees.setup_runs(&place, false).await;
+        object(&inspection, &here, setup_runs, request.force)?;
+        self.worktrees.setup_runs(&place, true).await;
+        let mut agents = Vec::new();
+        for owned in &here {
+            owned.archive().await?;
+            agents.push(owned.live.id.clone());
+        }
+        let teardown = match request.skip_teardown {
+            true => Setup::default(),
+            false => self.worktrees.tear_down(&place, &inspection.note).await?,
+        };
+        let archived = self.worktrees.archive(&place, request.force, request.keep_branch).await?;
+        Ok(ArchivedWorktree {
+            worktree_path: place.path.display().to_string(),
+            worktree_slug: place.slug.clone(),
+            branch_name: archived.note.branch,
+            branch_removed: archived.branch_removed,
+            archive_ref: archived.reference,
+            kept_commits: archived.kept_commits,
+            kept_files: archived.kept_files,
+            agents,
+            teardown,
+            problem: archived.problem,
+        })
+    }
+}
+
+impl Handle<RestoreWorktree> for Core {
+    async fn handle(&self, caller: Caller, request: RestoreWorktree) -> Result<Worktree, ApiError> {
+        let directory = self.directory(&caller, request.cwd.as_deref())?;
+        self.worktrees.restore(&request.worktree_slug, &directory, request.wait_for_setup.unwrap_or(true)).await
+    }
+}
+
+impl Handle<TrustWorktree> for Core {
+    async fn handle(&self, caller: Caller, request: TrustWorktree) -> Result<Worktree, ApiError> {
+        self.may_trust(&caller, true)?;
+        let place = self.named(
+            &caller,
+            request.worktree_path.as_deref(),
+            request.worktree_slug.as_deref(),
+            request.cwd.as_deref(),
+        );
+        self.worktrees.trust(&place.await?, request.wait_for_setup.unwrap_or(true)).await
+    }
+}
+
+impl Core {
+    /// Refuses an agent that would trust what it was not trusted with.
+    pub(crate) fn may_trust(&self, caller: &Caller, trust: bool) -> Result<(), ApiError> {
+        match trust {
+            true => self.only_people(caller, "trust a pull request"),
+            false => Ok(()),
+        }
+    }
+
+    /// Finds the worktree that a call names.
+    async fn named(
+        &self,
+        caller: &Caller,
+        path: Option<&str>,
+        slug: Option<&str>,
+        cwd: Option<&str>,
+    ) -> Result<Place, ApiError> {
+        let directory = match cwd.is_some() || self.calling(caller)?.is_some() {
+            true => Some(self.directory(caller, cwd)?),
+            false => None,
+        };
+        self.worktrees.find(path, slug, directory.as_deref()).await
+    }
+
+    /// Refuses a worktree that is not the calling agent's to archive.
+    async fn within_reach(&self, caller: &Caller, place: &Place) -> Result<(), ApiError> {
+        let Some(calling) = self.calling(caller)? else { return Ok(()) };
+        let own = &calling.live.id;
+        let within = match self.scope {
+            Scope::All => true,
+            Scope::Repository => {
+                let directory = PathBuf::from(&calling.live.view().agent.cwd);
+                self.worktrees.same_repository(&directory, &place.path).await
+            }
+            // Those in which only its own descendants have worked.
+            Scope::Own => {
+                let worked: Vec<AgentId> = self
+                    .agents
+                    .all()
+                    .iter()
+                    .filter(|owned| belongs(&owned.live.view().agent, &place.path))
+                    .map(|owned| owned.live.id.clone())
+                    .collect();
+                !worked.is_empty() && worked.iter().all(|agent| agent == own || self.descends(agent, own))
+            }
+        };
+        match within {
+            true => Ok(()),
+            false => Err(ApiError::new(
+                Code::Forbidden,
+                format!("{} is beyond what this agent may act on", place.path.display()),
+            )
+            .hint("ask your user, who may widen `scope` in config.json")),
+        }
+    }
+
+    /// The agents that work in a worktree, archived ones left out.
+    fn agents_in(&self, place: &Place) -> Vec<Arc<Owned>> {
+        let here = |owned: &Arc<Owned>| {
+            let view = owned.live.view();
+            view.agent.status != Status::Archived && belongs(&view.agent, &place.path)
+        };
+        self.agents.all().into_iter().filter(here).collect()
+    }
+}
+
+/// Refuses to archive a worktree with what would be lost or cut off.
+fn object(inspection: &Inspection, here: &[Arc<Owned>], setup_runs: bool, force: bool) -> Result<(), ApiError> {
+    let objection = inspection.objection(force);
+    if force {
+        return objection.map_or(Ok(()), Err);
+    }
+    let at_work = |owned: &&Arc<Owned>| {
+        let view = owned.live.view();
+        !view.agent.queued.is_empty() || view.agent.turn.is_some() || (view.has_process && !has_left(&view) && view.agent.status != Status::Idle)
+    };
+    let busy: Vec<_> = here.iter().filter(at_work).map(|owned| owned.live.view().agent.clone()).collect();
+    let mut reasons = Vec::new();
+    if !busy.is_empty() {
+        let names: Vec<_> = busy.iter().map(|agent| format!("{} ({})", agent.agent_id, agent.title)).collect();
+        reasons.push(format!("agents work in it: {}", names.join(", ")));
+    }
+    if setup_runs {
+        reasons.push("its setup is running".to_owned());
+    }
+    if reasons.is_empty() {
+        return objection.map_or(Ok(()), Err);
+    }
+    let agents: Vec<_> = busy.iter().map(|agent| &agent.agent_id).collect();
+    let mut error = objection.unwrap_or_else(|| {
+        ApiError::new(Code::Refused, format!("the worktree {} stays", inspection.path))
+            .hint("wait for it, or give `force` (`--force`) to end what runs there")
+            .details(json!({ "worktreePath": inspection.path }))
+    });
+    let separator = if error.message.contains(": ") { "; " } else { ": " };
+    error.message.push_str(&format!("{separator}{}", reasons.join("; ")));
+    if let Some(details) = &mut error.details {
+        details["agents"] = json!(agents);
+    }
+    Err(error)
+}
