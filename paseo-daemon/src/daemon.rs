@@ -76,7 +76,7 @@ impl Handle<CreateWorktree> for Core {
     async fn handle(&self, caller: Caller, request: CreateWorktree) -> Result<Worktree, ApiError> {
         request.source()?;
         let directory = self.directory(&caller, request.cwd.as_deref())?;
-        self.worktrees.create(&request, &directory).await
+        self.worktrees.with_progress(caller.reporter).create(&request, &directory).await
     }
 }
 

@@ -1,5 +1,6 @@
 //! The hands of the worktree machine: one task per repository carries out its steps, on threads that may block.
 
+mod counting;
 mod disk;
 mod list;
 mod site;
@@ -15,6 +16,7 @@ use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::machine::Machine as _;
 use paseo_sdk::machine::worktree::{self, Answer, Fact, Input, Note, Output, Repository, Ticket, Want};
 use paseo_sdk::model::{ListedWorktree, Worktree};
+use paseo_sdk::operation::Reporter;
 use site::Site;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -25,6 +27,7 @@ use crate::owner::now;
 #[derive(Clone, Debug)]
 pub struct Worktrees {
     shared: Arc<Shared>,
+    reporter: Reporter,
 }
 
 #[derive(Debug)]
@@ -41,7 +44,13 @@ impl Worktrees {
     #[must_use]
     pub fn new(home: PathBuf) -> Worktrees {
         let shared = Shared { home, since: SystemTime::now(), tickets: AtomicI64::new(1), owners: Mutex::default() };
-        Worktrees { shared: Arc::new(shared) }
+        Worktrees { shared: Arc::new(shared), reporter: Reporter::default() }
+    }
+
+    /// Returns the same hands, which tell `reporter` how far they are with what they make.
+    #[must_use]
+    pub fn with_progress(&self, reporter: Reporter) -> Worktrees {
+        Worktrees { shared: self.shared.clone(), reporter }
     }
 
     /// Makes a worktree of the repository of `cwd`, or returns the one that is there. Whoever drops the future before
@@ -163,7 +172,8 @@ impl Worktrees {
         let withdrawal = owner.clone().try_reserve_owned().map_err(busy)?;
         let place = owner.try_reserve().map_err(|_| ApiError::from(worktree::Refusal::Full))?;
         let (reply, answer) = oneshot::channel();
-        place.send(Message { input: input(ticket), reply: Some((ticket, reply)) });
+        let asker = Asker { ticket, reply, reporter: self.reporter.clone() };
+        place.send(Message { input: input(ticket), asker: Some(asker) });
         let mut waiting = Waiting { ticket, withdrawal: Some(withdrawal) };
         let answer = answer.await;
         waiting.withdrawal = None;
@@ -184,7 +194,7 @@ impl Worktrees {
             site: site.clone(),
             since: self.shared.since,
             machine: Repository::new(),
-            replies: BTreeMap::new(),
+            askers: Vec::new(),
             receiver,
             running: None,
         };
@@ -204,17 +214,23 @@ struct Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         if let Some(withdrawal) = self.withdrawal.take() {
-            withdrawal.send(Message { input: Input::Cancel { ticket: self.ticket }, reply: None });
+            withdrawal.send(Message { input: Input::Cancel { ticket: self.ticket }, asker: None });
         }
     }
 }
 
-type Reply = oneshot::Sender<Result<Answer, worktree::Refusal>>;
+/// The way back to someone who waits.
+#[derive(Debug)]
+struct Asker {
+    ticket: Ticket,
+    reply: oneshot::Sender<Result<Answer, worktree::Refusal>>,
+    reporter: Reporter,
+}
 
 #[derive(Debug)]
 struct Message {
     input: Input,
-    reply: Option<(Ticket, Reply)>,
+    asker: Option<Asker>,
 }
 
 /// The task that owns one repository's machine.
@@ -222,7 +238,8 @@ struct Owner {
     site: Site,
     since: SystemTime,
     machine: Repository,
-    replies: BTreeMap<Ticket, Reply>,
+    /// Those who wait, in the order in which they came. The machine takes them in that order.
+    askers: Vec<Asker>,
     receiver: mpsc::Receiver<Message>,
     running: Option<Running>,
 }
@@ -256,7 +273,7 @@ impl Owner {
                     self.tell(Input::Fact(fact), None);
                 }
                 message = self.receiver.recv(), if open => match message {
-                    Some(Message { input, reply }) => self.tell(input, reply),
+                    Some(Message { input, asker }) => self.tell(input, asker),
                     None => open = false,
                 },
             }
@@ -268,7 +285,9 @@ impl Owner {
             Output::Do(step) => {
                 let stop = Arc::new(AtomicBool::new(false));
                 let (site, since, seen) = (self.site.clone(), self.since, stop.clone());
-                let task = tokio::task::spawn_blocking(move || disk::carry_out(&site, since, &step, &seen));
+                // Whoever waits longest is the one for whom it is done.
+                let reporter = self.askers.first().map(|asker| asker.reporter.clone()).unwrap_or_default();
+                let task = tokio::task::spawn_blocking(move || disk::carry_out(&site, since, &step, &seen, &reporter));
                 self.running = Some(Running { task, stop });
             }
             Output::Stop => {
@@ -277,21 +296,26 @@ impl Owner {
                 }
             }
             Output::Answer { ticket, answer } => {
-                if let Some(reply) = self.replies.remove(&ticket) {
+                if let Some(asker) = self.take_asker(ticket) {
                     // Who has gone has sent a withdrawal, or is about to.
-                    let _ = reply.send(Ok(answer));
+                    let _ = asker.reply.send(Ok(answer));
                 }
             }
         }
     }
 
-    fn tell(&mut self, input: Input, reply: Option<(Ticket, Reply)>) {
+    fn take_asker(&mut self, ticket: Ticket) -> Option<Asker> {
+        let at = self.askers.iter().position(|asker| asker.ticket == ticket)?;
+        Some(self.askers.remove(at))
+    }
+
+    fn tell(&mut self, input: Input, asker: Option<Asker>) {
         if let Input::Cancel { ticket } = &input {
-            self.replies.remove(ticket);
+            self.take_asker(*ticket);
         }
-        match (self.machine.handle(now(), input), reply) {
-            (Ok(()), Some((ticket, reply))) => drop(self.replies.insert(ticket, reply)),
-            (Err(refusal), Some((_, reply))) => drop(reply.send(Err(refusal))),
+        match (self.machine.handle(now(), input), asker) {
+            (Ok(()), Some(asker)) => self.askers.push(asker),
+            (Err(refusal), Some(asker)) => drop(asker.reply.send(Err(refusal))),
             (Ok(()), None) => {}
             // The request was over by itself.
             (Err(worktree::Refusal::Unknown), None) => {}

@@ -10,19 +10,21 @@ use gix::refs::transaction::{Change, LogChange, PreviousValue, RefEdit, RefLog};
 use gix::refs::{FullName, Target};
 use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::machine::worktree::{Branch, Condition, Fact, Kind, Leftover, Note, Sight, Step, Tree};
+use paseo_sdk::operation::Reporter;
 
+use super::counting::report_checkout;
 use super::list::is_dirty;
 use super::site::{MARK_PREFIX, Site, discover, find_reference, internal};
 use crate::store;
 
-/// Carries out a step, for a daemon that runs `since` then.
-pub(super) fn carry_out(site: &Site, since: SystemTime, step: &Step, stop: &AtomicBool) -> Fact {
+/// Carries out a step, for a daemon that runs `since` then, and tells `reporter` how far it is if that takes a while.
+pub(super) fn carry_out(site: &Site, since: SystemTime, step: &Step, stop: &AtomicBool, reporter: &Reporter) -> Fact {
     let done = match step {
         Step::Leftovers => return leftovers(site).map_or_else(Fact::Failed, Fact::Leftovers),
         Step::Look(branch) => return look(site, branch).map_or_else(Fact::Failed, Fact::Seen),
         Step::Mark(note) => write_note(&site.mark(&note.slug), note),
         Step::MakeBranch(note) => make_branch(site, note),
-        Step::MakeTree(note) => make_tree(site, note, stop),
+        Step::MakeTree(note) => make_tree(site, note, stop, reporter),
         Step::WriteNote(note) => find_note_file(site, note).and_then(|file| write_note(&file, note)),
         Step::RemoveTree(note) => return remove_tree(site, note).unwrap_or_else(Fact::Failed),
         Step::RemoveBranch(note) => remove_stale_lock(site, since, note).and_then(|()| remove_branch(site, note)),
@@ -184,7 +186,7 @@ fn make_branch(site: &Site, note: &Note) -> Result<(), ApiError> {
     })
 }
 
-fn make_tree(site: &Site, note: &Note, stop: &AtomicBool) -> Result<(), ApiError> {
+fn make_tree(site: &Site, note: &Note, stop: &AtomicBool, reporter: &Reporter) -> Result<(), ApiError> {
     let path = site.tree(&note.slug);
     let failed =
         |error: gix::Error| internal(&format!("cannot check out `{}` at {}", note.branch, path.display()), &error);
@@ -192,7 +194,9 @@ fn make_tree(site: &Site, note: &Note, stop: &AtomicBool) -> Result<(), ApiError
     let prepared = repository
         .prepare_add_worktree(&path, gix::worktree::add::Head::Attached(full_name(&note.branch)?), stop)
         .map_err(failed)?;
-    let (_, outcome) = prepared.checkout(gix::progress::Discard, stop).map_err(failed)?;
+    let message = format!("checking out {}", note.branch);
+    let (_, outcome) =
+        report_checkout(reporter, &message, |counting| prepared.checkout(counting, stop)).map_err(failed)?;
     match outcome.errors.first() {
         Some(first) => Err(ApiError::new(
             Code::Internal,
