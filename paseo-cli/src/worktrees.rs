@@ -5,6 +5,7 @@ use std::path::Path;
 use paseo_sdk::catalogue::{CreateWorktree, ListModels, ListProviders, ListWorktrees, WorktreeAction};
 use paseo_sdk::model::SetupStatus;
 
+use crate::bar;
 use crate::command::{ProviderCommand, WorktreeCommand};
 use crate::exit::{Exit, Failure};
 use crate::render;
@@ -38,7 +39,8 @@ pub(crate) async fn worktree(
                 wait_for_setup: None,
                 trust: create.trust,
             };
-            let made = daemon.client().await?.create_worktree(request).await?;
+            let client = daemon.client().await?;
+            let made = bar::show(&client, json, async |client| client.create_worktree(request).await).await?;
             if json {
                 screen.json(&made)?;
                 return Ok(Exit::Done);
