@@ -2,6 +2,7 @@
 
 mod arguments;
 mod asking;
+mod bar;
 mod diff;
 mod help;
 mod render;

@@ -1,5 +1,6 @@
 //! The client, against a daemon that each test plays itself, over pipes that it cuts where it likes.
 
+mod progress;
 mod stage;
 mod watch;
 

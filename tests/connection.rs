@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use paseo_sdk::error::{ApiError, Code};
+use paseo_sdk::frame;
 use paseo_sdk::machine::Machine;
 use paseo_sdk::machine::connection::{Connection, Fault, Input, Limits, Output, Refusal, Side, Token};
-use paseo_sdk::model::Timestamp;
+use paseo_sdk::model::{Progress, Timestamp};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -181,6 +182,139 @@ fn a_call_that_cannot_be_made_is_refused() {
     assert_eq!(tell(&mut client, reply), Err(Refusal::WrongSide));
 }
 
+#[test]
+fn how_far_a_call_is_is_said_with_the_callers_id() {
+    let mut server = Connection::new(Side::Server, Limits::default(), NOW);
+    say(&mut server, r#"{"jsonrpc":"2.0","id":"a","method":"create_worktree"}"#);
+    show(&mut server);
+    let numbers = Progress { done: Some(7), total: Some(20), unit: Some("files".to_owned()), ..far(0) };
+    let progress = Progress { bytes: Some(4096), ..numbers.message("checking out fix/foo") };
+    tell(&mut server, Input::Progress { token: Token(1), progress }).expect("the call is in progress");
+    insta::assert_snapshot!(show(&mut server), @r#"send {"jsonrpc":"2.0","method":"progress","params":{"id":"a","step":"checkout","message":"checking out fix/foo","done":7,"total":20,"unit":"files","bytes":4096}}"#);
+}
+
+#[test]
+fn how_far_a_call_is_is_said_ten_times_a_second_and_the_newest_counts() {
+    let mut server = Connection::new(Side::Server, Limits::default(), NOW);
+    say(&mut server, r#"{"jsonrpc":"2.0","id":1,"method":"create_worktree"}"#);
+    say(&mut server, r#"{"jsonrpc":"2.0","id":2,"method":"create_worktree"}"#);
+    show(&mut server);
+    let mut seen = String::new();
+    let mut at = |server: &mut Connection, millisecond: i64, token: i64, done: i64| {
+        let now = NOW.plus(millisecond);
+        while let Some(due) = server.deadline().filter(|due| *due <= now) {
+            server.expire(due);
+            seen += &format!("{} ms: {}\n", due.0 - NOW.0, show(server));
+        }
+        let input = Input::Progress { token: Token(token), progress: far(done) };
+        server.handle(now, input).expect("the call is in progress");
+        let said = show(server);
+        seen += &if said.is_empty() { String::new() } else { format!("{millisecond} ms: {said}\n") };
+    };
+    at(&mut server, 0, 1, 1);
+    at(&mut server, 10, 1, 2);
+    at(&mut server, 20, 2, 10);
+    at(&mut server, 30, 1, 3);
+    at(&mut server, 120, 1, 4);
+    at(&mut server, 250, 1, 5);
+    at(&mut server, 450, 1, 6);
+    insta::assert_snapshot!(seen, @r#"
+    0 ms: send {"jsonrpc":"2.0","method":"progress","params":{"id":1,"step":"checkout","done":1}}
+    20 ms: send {"jsonrpc":"2.0","method":"progress","params":{"id":2,"step":"checkout","done":10}}
+    100 ms: send {"jsonrpc":"2.0","method":"progress","params":{"id":1,"step":"checkout","done":3}}
+    200 ms: send {"jsonrpc":"2.0","method":"progress","params":{"id":1,"step":"checkout","done":4}}
+    300 ms: send {"jsonrpc":"2.0","method":"progress","params":{"id":1,"step":"checkout","done":5}}
+    450 ms: send {"jsonrpc":"2.0","method":"progress","params":{"id":1,"step":"checkout","done":6}}
+    "#);
+    assert_eq!(server.deadline(), Some(NOW.plus(Limits::default().ping)), "nothing is held any more");
+}
+
+#[test]
+fn a_slow_reader_gets_the_newest_of_each_call() {
+    let mut server = Connection::new(Side::Server, Limits { progress: 0, ..Limits::default() }, NOW);
+    say(&mut server, r#"{"jsonrpc":"2.0","id":1,"method":"create_worktree"}"#);
+    say(&mut server, r#"{"jsonrpc":"2.0","id":2,"method":"create_worktree"}"#);
+    show(&mut server);
+    for done in 0..1000 {
+        let token = Token(1 + done % 2);
+        tell(&mut server, Input::Progress { token, progress: far(done) }).expect("the call is in progress");
+    }
+    insta::assert_snapshot!(show(&mut server), @r#"
+    send {"jsonrpc":"2.0","method":"progress","params":{"id":1,"step":"checkout","done":998}}
+    send {"jsonrpc":"2.0","method":"progress","params":{"id":2,"step":"checkout","done":999}}
+    "#);
+}
+
+#[test]
+fn after_its_answer_nothing_is_said_of_a_call() {
+    let mut server = Connection::new(Side::Server, Limits::default(), NOW);
+    say(&mut server, r#"{"jsonrpc":"2.0","id":1,"method":"create_worktree"}"#);
+    say(&mut server, r#"{"jsonrpc":"2.0","id":2,"method":"create_worktree"}"#);
+    show(&mut server);
+    for done in 1..3 {
+        // The first is due, the second is held.
+        tell(&mut server, Input::Progress { token: Token(1), progress: far(done) }).expect("the call is in progress");
+        if done == 1 {
+            show(&mut server);
+        }
+    }
+    tell(&mut server, Input::Progress { token: Token(2), progress: far(9) }).expect("the call is in progress");
+    for token in [Token(1), Token(2)] {
+        tell(&mut server, Input::Reply { token, result: Ok(Value::Null) }).expect("the call is in progress");
+        let late = Input::Progress { token, progress: far(10) };
+        assert_eq!(tell(&mut server, late), Err(Refusal::NoSuchCall(token)));
+    }
+    insta::assert_snapshot!(show(&mut server), @r#"
+    send {"jsonrpc":"2.0","id":1,"result":null}
+    send {"jsonrpc":"2.0","id":2,"result":null}
+    "#);
+    assert_eq!(server.deadline(), Some(NOW.plus(Limits::default().ping)));
+}
+
+#[test]
+fn a_closed_connection_says_nothing_of_its_calls() {
+    let mut server = Connection::new(Side::Server, Limits::default(), NOW);
+    say(&mut server, r#"{"jsonrpc":"2.0","id":1,"method":"create_worktree"}"#);
+    show(&mut server);
+    let progress = || Input::Progress { token: Token(1), progress: far(1) };
+    tell(&mut server, progress()).expect("the call is in progress");
+    tell(&mut server, Input::Gone).expect("the connection is open");
+    assert_eq!(tell(&mut server, progress()), Err(Refusal::Closed));
+    assert_eq!((show(&mut server).as_str(), server.deadline()), ("", None));
+}
+
+#[test]
+fn a_client_hears_how_far_its_own_calls_are_and_ignores_the_rest() {
+    let mut client = Connection::new(Side::Client, Limits { malformed: 1, ..Limits::default() }, NOW);
+    call(&mut client, 1, "create_worktree").expect("there is room");
+    call(&mut client, 2, "create_worktree").expect("there is room");
+    show(&mut client);
+    say(&mut client, &frame::progress(&json!(2), &far(1)));
+    // A newer server may say more.
+    say(&mut client, r#"{"jsonrpc":"2.0","method":"progress","params":{"id":1,"step":"fly","height":7}}"#);
+    let strange = [
+        r#""id":3,"step":"fly""#,
+        r#""id":"1","step":"fly""#,
+        r#""id":1.5,"step":"fly""#,
+        r#""id":1"#,
+        r#""id":1,"step":7"#,
+        r#""step":"fly""#,
+    ];
+    for params in strange {
+        say(&mut client, &format!(r#"{{"jsonrpc":"2.0","method":"progress","params":{{{params}}}}}"#));
+    }
+    say(&mut client, r#"{"jsonrpc":"2.0","method":"progress"}"#);
+    say(&mut client, r#"{"jsonrpc":"2.0","id":2,"result":{}}"#);
+    say(&mut client, &frame::progress(&json!(2), &far(2)));
+    insta::assert_snapshot!(show(&mut client), @"
+    progress 2: checkout 1
+    progress 1: fly
+    answer 2: Ok(Object {})
+    ");
+    let progress = Input::Progress { token: Token(1), progress: far(1) };
+    assert_eq!(tell(&mut client, progress), Err(Refusal::WrongSide));
+}
+
 proptest! {
     #[test]
     fn every_call_ends_once_whatever_the_transport_does(steps in steps(), cut in any::<bool>()) {
@@ -195,6 +329,11 @@ proptest! {
                     if !pair.serving.is_empty() {
                         let served = pair.serving.remove(which % pair.serving.len()).expect("it is within the queue");
                         pair.reply(served, Ok(json!(served.0)));
+                    }
+                }
+                Step::Progress(which) => {
+                    if !pair.serving.is_empty() {
+                        pair.report(pair.serving[which % pair.serving.len()], number);
                     }
                 }
                 Step::Deliver => pair.deliver(),
@@ -227,6 +366,7 @@ proptest! {
 enum Step {
     Call,
     Reply(usize),
+    Progress(usize),
     Deliver,
     Garbage(Side, String),
     Wait(i64),
@@ -239,14 +379,16 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         Just(r#"{"jsonrpc":"2.0","method":"agent_changed"}"#.to_owned()),
         Just(r#"{"jsonrpc":"2.0","id":null,"error":{"code":1,"message":""}}"#.to_owned()),
         Just(r#"{"jsonrpc":"2.0","id":"x","method":"list_agents"}"#.to_owned()),
+        Just(r#"{"jsonrpc":"2.0","method":"progress","params":{"id":-1,"step":"x"}}"#.to_owned()),
     ];
     let side = prop_oneof![Just(Side::Client), Just(Side::Server)];
     let step = prop_oneof![
         4 => Just(Step::Call),
         4 => any::<usize>().prop_map(Step::Reply),
+        6 => any::<usize>().prop_map(Step::Progress),
         6 => Just(Step::Deliver),
         1 => (side, garbage).prop_map(|(side, text)| Step::Garbage(side, text)),
-        1 => (0..30_000i64).prop_map(Step::Wait),
+        2 => prop_oneof![0..300i64, 0..30_000i64].prop_map(Step::Wait),
     ];
     prop::collection::vec(step, 0..60)
 }
@@ -269,6 +411,8 @@ struct Pair {
     serving: VecDeque<Token>,
     /// What became of every call that was made.
     ends: BTreeMap<Token, Vec<End>>,
+    /// How far every call is that was made, as its caller last heard.
+    heard: BTreeMap<Token, i64>,
 }
 
 impl Pair {
@@ -281,6 +425,7 @@ impl Pair {
             to_server: VecDeque::new(),
             serving: VecDeque::new(),
             ends: BTreeMap::new(),
+            heard: BTreeMap::new(),
         }
     }
 
@@ -297,6 +442,12 @@ impl Pair {
     fn reply(&mut self, token: Token, result: Result<Value, ApiError>) {
         // The connection may be over.
         let _ = self.server.handle(self.now, Input::Reply { token, result });
+        self.collect();
+    }
+
+    fn report(&mut self, token: Token, done: i64) {
+        // The connection may be over.
+        let _ = self.server.handle(self.now, Input::Progress { token, progress: far(done) });
         self.collect();
     }
 
@@ -353,6 +504,11 @@ impl Pair {
                 Output::Close { .. } => self.to_server.push_back(Input::Gone),
                 Output::Answer { token, result } => self.end(token, End::Answer(result)),
                 Output::Cut { token, .. } => self.end(token, End::Cut),
+                Output::Progress { token, progress } => {
+                    assert_eq!(self.ends[&token], [], "nothing is said of a call that has ended");
+                    let before = self.heard.insert(token, progress.done.expect("it is counted"));
+                    assert!(before < progress.done, "what is said is new");
+                }
                 Output::Event { .. } => {}
                 Output::Serve { .. } => panic!("a client serves nothing"),
             }
@@ -390,6 +546,10 @@ fn call_at(machine: &mut Connection, now: Timestamp, number: i64, method: &str) 
     machine.handle(now, Input::Call { token: Token(number), method: method.to_owned(), params: json!({}) })
 }
 
+fn far(done: i64) -> Progress {
+    Progress { done: Some(done), ..Progress::new("checkout") }
+}
+
 /// Writes everything that the machine asks for.
 fn show(machine: &mut Connection) -> String {
     let line = |output| match output {
@@ -399,6 +559,10 @@ fn show(machine: &mut Connection) -> String {
         Output::Close { code, reason } => format!("close {code} {reason}"),
         Output::Serve { token, method, params } => format!("serve {}: {method} {params}", token.0),
         Output::Answer { token, result } => format!("answer {}: {result:?}", token.0),
+        Output::Progress { token, progress } => {
+            let Progress { step, done, .. } = progress;
+            format!("progress {}: {step}{}", token.0, done.map(|done| format!(" {done}")).unwrap_or_default())
+        }
         Output::Cut { token, sent } => format!("cut {} ({})", token.0, if sent { "sent" } else { "unsent" }),
         Output::Event { method, params } => format!("event {method} {params}"),
     };

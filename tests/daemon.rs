@@ -6,6 +6,7 @@ mod disk;
 mod faults;
 mod leftovers;
 mod lines;
+mod progress;
 mod restart;
 mod terminal;
 mod turns;

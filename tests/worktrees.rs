@@ -4,6 +4,7 @@ mod begun;
 mod create;
 mod listing;
 mod model;
+mod progress;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -372,6 +372,49 @@ pub enum WorktreeCommand {
         #[arg(short, long)]
         quiet: bool,
     },
+    /// Put a worktree away, with its branch; `restore` brings it back. Ignored files are not kept
+    #[command(after_help = "Example:\n  paseo worktree archive fix-login --yes")]
+    Archive(ArchiveWorktree),
+    /// Bring back a worktree that was archived
+    #[command(after_help = "Example:\n  paseo worktree restore fix-login")]
+    Restore {
+        /// The name of its directory
+        slug: String,
+        /// A directory of the repository. Default: this one
+        #[arg(long, value_name = "DIR")]
+        cwd: Option<PathBuf>,
+    },
+    /// Trust the worktree of a pull request: run its setup, and let agents there use its settings
+    #[command(after_help = "Example:\n  paseo worktree trust pr-503")]
+    Trust {
+        /// The name of its directory, or its path
+        worktree: String,
+        /// A directory of the repository. Default: this one
+        #[arg(long, value_name = "DIR")]
+        cwd: Option<PathBuf>,
+    },
+}
+
+/// `paseo worktree archive`.
+#[derive(Args, Debug)]
+pub struct ArchiveWorktree {
+    /// The name of its directory, or its path
+    pub worktree: String,
+    /// Keep uncommitted and untracked files with it, and end the agents that work in it
+    #[arg(long)]
+    pub force: bool,
+    /// Leave its branch where it is
+    #[arg(long)]
+    pub keep_branch: bool,
+    /// Do not run the repository's teardown
+    #[arg(long)]
+    pub skip_teardown: bool,
+    /// A directory of the repository. Default: this one
+    #[arg(long, value_name = "DIR")]
+    pub cwd: Option<PathBuf>,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
 }
 
 /// `paseo worktree create`.

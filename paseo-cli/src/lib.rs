@@ -1,6 +1,7 @@
 //! The command line of paseo: a few commands that are operations as they are, and some sugar on top of the client.
 
 pub mod asking;
+pub mod bar;
 pub mod command;
 pub mod diff;
 pub mod entry;

@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-use paseo_sdk::catalogue::{AgentOutcome, DaemonInfo};
+use paseo_sdk::catalogue::{AgentOutcome, ArchivedWorktree, DaemonInfo};
 use paseo_sdk::model::{
-    Agent, AgentId, ListedWorktree, Model, Outcome, ProviderInfo, SetupStatus, Status, Timestamp, TurnEnd, Usage,
-    WaitOutcome,
+    Agent, AgentId, ListedWorktree, Model, Outcome, ProviderInfo, Setup, SetupStatus, Status, Timestamp, TurnEnd,
+    Usage, WaitOutcome,
 };
 
 use crate::permission;
@@ -174,6 +174,45 @@ pub fn worktrees(view: &View, worktrees: &[ListedWorktree]) -> String {
         ]);
     }
     table.render(view)
+}
+
+/// Says what was archived, and what of it is kept.
+#[must_use]
+pub fn archived(archived: &ArchivedWorktree) -> String {
+    let mut text = format!("archived {}", clean(&archived.worktree_slug));
+    if let Some(branch) = archived.branch_name.as_deref().map(clean) {
+        let _ = match archived.branch_removed {
+            true => write!(text, ", with branch {branch}"),
+            false => write!(text, "; branch {branch} stays"),
+        };
+    }
+    let kept = |count: i64, what: &str| {
+        let number = usize::try_from(count).unwrap_or_default();
+        (count > 0).then(|| format!("{count} {}", plural(number, what)))
+    };
+    let parts = [kept(archived.kept_commits, "commit"), kept(archived.kept_files, "uncommitted file")];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    if !parts.is_empty() {
+        let _ = write!(text, "; {} kept", parts.join(" and "));
+    }
+    if !archived.agents.is_empty() {
+        let agents: Vec<_> = archived.agents.iter().map(short).collect();
+        let _ = write!(text, "; archived agents: {}", agents.join(" "));
+    }
+    let _ = write!(text, "\n`paseo worktree restore {}` brings it back\n", clean(&archived.worktree_slug));
+    text
+}
+
+/// Says of a setup what a person should know.
+#[must_use]
+pub fn setup(setup: &Setup) -> Option<String> {
+    let why = setup.message.as_deref().map(|why| format!(": {}", clean(why))).unwrap_or_default();
+    let log = setup.log.as_deref().map(|log| format!("\nits output: {}", clean(log))).unwrap_or_default();
+    match setup.status {
+        SetupStatus::Failed => Some(format!("the setup failed{why}{log}")),
+        SetupStatus::Skipped => Some(format!("the setup was skipped{why}")),
+        SetupStatus::None | SetupStatus::Pending | SetupStatus::Running | SetupStatus::Done => None,
+    }
 }
 
 /// Lists providers; below, why those that are not ready are not.

@@ -9,6 +9,7 @@ use paseo_sdk::client::Client;
 use paseo_sdk::item::Kind;
 use paseo_sdk::model::{Agent, AgentId, AgentRef, Duration, PromptId};
 
+use crate::bar;
 use crate::command::{Run, Send, Variable};
 use crate::exit::{Exit, Failure};
 use crate::prompt;
@@ -30,7 +31,7 @@ pub(crate) async fn run(run: Run, daemon: &Daemon, mut screen: Screen, json: boo
     {
         screen.note(&format!("worktree {branch} is being made"))?;
     }
-    let accepted = client.create_agent(request).await?;
+    let accepted = bar::show(&client, json, async |client| client.create_agent(request).await).await?;
     if background {
         return in_background(&accepted, screen, json);
     }

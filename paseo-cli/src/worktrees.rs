@@ -2,15 +2,18 @@
 
 use std::path::Path;
 
-use paseo_sdk::catalogue::{CreateWorktree, ListModels, ListProviders, ListWorktrees, WorktreeAction};
-use paseo_sdk::model::SetupStatus;
+use paseo_sdk::catalogue::{
+    self, CreateWorktree, ListModels, ListProviders, ListWorktrees, RestoreWorktree, TrustWorktree, WorktreeAction,
+};
+use paseo_sdk::model::Worktree;
 
-use crate::command::{ProviderCommand, WorktreeCommand};
+use crate::command::{ArchiveWorktree, ProviderCommand, WorktreeCommand};
 use crate::exit::{Exit, Failure};
 use crate::render;
 use crate::screen::Screen;
 use crate::start::Daemon;
 use crate::table::clean;
+use crate::{bar, prompt};
 
 /// `paseo worktree`.
 pub(crate) async fn worktree(
@@ -38,18 +41,12 @@ pub(crate) async fn worktree(
                 wait_for_setup: None,
                 trust: create.trust,
             };
-            let made = daemon.client().await?.create_worktree(request).await?;
-            if json {
-                screen.json(&made)?;
-                return Ok(Exit::Done);
-            }
-            if !made.created {
+            let client = daemon.client().await?;
+            let made = bar::show(&client, json, async |client| client.create_worktree(request).await).await?;
+            if !made.created && !json {
                 screen.note("it was there already")?;
             }
-            if let (SetupStatus::Failed | SetupStatus::Skipped, Some(why)) = (made.setup.status, &made.setup.message) {
-                screen.note(&format!("setup: {why}"))?;
-            }
-            screen.raw(&format!("{}\n", made.worktree_path))?;
+            show_made(&mut screen, &made, json)?;
         }
         WorktreeCommand::Ls { global, quiet } => {
             let request = ListWorktrees { cwd: (!global).then(|| directory(None)).transpose()?, all: global };
@@ -64,8 +61,71 @@ pub(crate) async fn worktree(
                 screen.raw(&render::worktrees(&screen.out, &listed))?;
             }
         }
+        WorktreeCommand::Archive(archive) => return put_away(archive, daemon, screen, json).await,
+        WorktreeCommand::Restore { slug, cwd } => {
+            let cwd = Some(directory(cwd.as_deref())?);
+            let request = RestoreWorktree { worktree_slug: slug, cwd, wait_for_setup: None };
+            let client = daemon.client().await?;
+            let made = bar::show(&client, json, async |client| client.restore_worktree(request).await).await?;
+            show_made(&mut screen, &made, json)?;
+        }
+        WorktreeCommand::Trust { worktree, cwd } => {
+            let (worktree_path, worktree_slug, cwd) = named(worktree, cwd.as_deref())?;
+            let request = TrustWorktree { worktree_path, worktree_slug, cwd, wait_for_setup: None };
+            let client = daemon.client().await?;
+            let trusted = bar::show(&client, json, async |client| client.trust_worktree(request).await).await?;
+            show_made(&mut screen, &trusted, json)?;
+        }
     }
     Ok(Exit::Done)
+}
+
+/// `paseo worktree archive`.
+async fn put_away(archive: ArchiveWorktree, daemon: &Daemon, mut screen: Screen, json: bool) -> Result<Exit, Failure> {
+    if !archive.yes {
+        let question = format!("archive worktree {}? Ignored files in it are not kept", clean(&archive.worktree));
+        prompt::confirm(&mut screen, &question)?;
+    }
+    let (worktree_path, worktree_slug, cwd) = named(archive.worktree, archive.cwd.as_deref())?;
+    let request = catalogue::ArchiveWorktree {
+        worktree_path,
+        worktree_slug,
+        cwd,
+        force: archive.force,
+        keep_branch: archive.keep_branch,
+        skip_teardown: archive.skip_teardown,
+    };
+    let archived = daemon.client().await?.archive_worktree(request).await?;
+    if json {
+        screen.json(&archived)?;
+        return Ok(Exit::Done);
+    }
+    screen.raw(&render::archived(&archived))?;
+    if let Some(problem) = &archived.problem {
+        screen.note(&format!("not everything could be removed yet: {}", clean(problem)))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Shows a worktree that is there now.
+fn show_made(screen: &mut Screen, made: &Worktree, json: bool) -> Result<(), Failure> {
+    if json {
+        return Ok(screen.json(made)?);
+    }
+    if let Some(note) = render::setup(&made.setup) {
+        screen.note(&note)?;
+    }
+    Ok(screen.raw(&format!("{}\n", made.worktree_path))?)
+}
+
+/// Reads a worktree's name or path as a request has them: path, slug, and a directory of its repository.
+type Named = (Option<String>, Option<String>, Option<String>);
+
+fn named(worktree: String, cwd: Option<&Path>) -> Result<Named, Failure> {
+    match worktree.contains(std::path::MAIN_SEPARATOR) || worktree.starts_with('.') {
+        true => Ok((Some(directory(Some(Path::new(&worktree)))?), None, None)),
+        false => Ok((None, Some(worktree), Some(directory(cwd)?))),
+    }
 }
 
 /// `paseo provider`.

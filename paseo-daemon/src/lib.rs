@@ -19,9 +19,9 @@ pub mod bridge;
 pub mod config;
 #[doc(hidden)]
 pub mod fault;
+pub mod home;
 #[doc(hidden)]
 pub mod hook;
-pub mod home;
 pub mod lock;
 pub mod log;
 pub mod server;

@@ -5,6 +5,7 @@
 
 mod archive;
 mod branch;
+mod counting;
 mod disk;
 mod fetch;
 mod files;
@@ -26,8 +27,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use paseo_sdk::catalogue::{CreateWorktree, WorktreeSource};
 use paseo_sdk::error::{ApiError, Code};
-use paseo_sdk::machine::worktree::{self, Answer, Archived, Base, Head, Input, Inspection, Note, Want};
-use paseo_sdk::model::{ListedWorktree, PullRequest, Setup, SetupStatus, Worktree};
+use paseo_sdk::machine::worktree::{self, Answer, Archived, Base, Head, Input, Inspection, Note, Ticket, Want};
+use paseo_sdk::model::{ListedWorktree, Progress, PullRequest, Setup, SetupStatus, Worktree};
+use paseo_sdk::operation::Reporter;
 
 pub(crate) use self::hooks::Surroundings;
 use self::hooks::{Hook, Port, Ports};
@@ -39,6 +41,7 @@ use crate::launch::Helper;
 #[derive(Clone, Debug)]
 pub struct Worktrees {
     shared: Arc<Shared>,
+    reporter: Reporter,
 }
 
 #[derive(Debug)]
@@ -103,7 +106,21 @@ impl Worktrees {
             fetching: Mutex::default(),
             leaving: Mutex::default(),
         };
-        Worktrees { shared: Arc::new(shared) }
+        Worktrees { shared: Arc::new(shared), reporter: Reporter::default() }
+    }
+
+    /// Returns the same hands, which tell `reporter` how far they are with what they make.
+    #[must_use]
+    pub fn with_progress(&self, reporter: Reporter) -> Worktrees {
+        Worktrees { shared: self.shared.clone(), reporter }
+    }
+
+    async fn ask(&self, site: &Site, input: impl FnOnce(Ticket) -> Input) -> Result<Answer, ApiError> {
+        self.shared.owners.ask(site, &self.reporter, input).await
+    }
+
+    fn report(&self, step: &str, message: String) {
+        self.reporter.report(Progress::new(step).message(message));
     }
 
     /// Makes a worktree of the repository of `cwd`, or returns the one that is there. Whoever drops the future before
@@ -127,7 +144,7 @@ impl Worktrees {
             trusted,
             port: port.as_ref().map(|port| port.number),
         };
-        let (note, created) = match self.shared.owners.ask(&site, |ticket| Input::Create { ticket, want }).await? {
+        let (note, created) = match self.ask(&site, |ticket| Input::Create { ticket, want }).await? {
             Answer::Created(note) => (note, true),
             Answer::Found(note) => (note, false),
             Answer::Failed(error) => return Err(error),
@@ -187,6 +204,7 @@ impl Worktrees {
             }
             WorktreeSource::PullRequest { number } => {
                 let _alone = self.fetching(site).await;
+                self.report("fetch", format!("fetching pull request {number}"));
                 let fetched = fetch::pull_request(site, &self.shared.surroundings.env, number).await?;
                 let base = blocking(move || Ok(source::find_base(&here()?, fetched.base.as_deref()))).await?;
                 let pull_request = PullRequest { number, title: fetched.title };
@@ -201,10 +219,14 @@ impl Worktrees {
         let _alone = self.fetching(site).await;
         let env = &self.shared.surroundings.env;
         match what {
-            Some((remote, branch)) => fetch::fetch(site, env, &remote, Some(&branch)).await,
+            Some((remote, branch)) => {
+                self.report("fetch", format!("fetching {branch} from {remote}"));
+                fetch::fetch(site, env, &remote, Some(&branch)).await
+            }
             None => {
                 let place = site.clone();
                 let remote = blocking(move || fetch::main_remote(&place.open()?)).await?;
+                self.report("fetch", format!("fetching from {remote}"));
                 fetch::fetch(site, env, &remote, None).await
             }
         }
@@ -243,7 +265,10 @@ impl Worktrees {
             _ => known,
         };
         match setup.status {
-            SetupStatus::Running if wait => Ok(hooks::ended(&git_dir, Hook::Setup).await),
+            SetupStatus::Running if wait => {
+                self.report("setup", format!("setting up {}", note.slug));
+                Ok(hooks::ended(&git_dir, Hook::Setup).await)
+            }
             _ => Ok(setup),
         }
     }
@@ -284,7 +309,7 @@ impl Worktrees {
     async fn tidy(&self, site: &Site) -> Result<(), ApiError> {
         let marked = site.clone();
         if blocking(move || disk::has_remains(&marked)).await? {
-            self.shared.owners.ask(site, |ticket| Input::Tidy { ticket }).await?;
+            self.ask(site, |ticket| Input::Tidy { ticket }).await?;
         }
         Ok(())
     }
@@ -351,7 +376,7 @@ impl Worktrees {
     /// `refused` with what is in the way even of force.
     pub async fn inspect(&self, place: &Place) -> Result<Inspection, ApiError> {
         let slug = place.slug.clone();
-        match self.shared.owners.ask(&place.site, |ticket| Input::Inspect { ticket, slug }).await? {
+        match self.ask(&place.site, |ticket| Input::Inspect { ticket, slug }).await? {
             Answer::Inspected(inspection) => Ok(*inspection),
             Answer::Failed(error) => Err(error),
             other => Err(unexpected(&other)),
@@ -367,7 +392,7 @@ impl Worktrees {
     pub async fn archive(&self, place: &Place, force: bool, keep_branch: bool) -> Result<Archived, ApiError> {
         let slug = place.slug.clone();
         let archive = |ticket| Input::Archive { ticket, slug, force, keep_branch };
-        match self.shared.owners.ask(&place.site, archive).await? {
+        match self.ask(&place.site, archive).await? {
             Answer::Archived(archived) => Ok(*archived),
             Answer::Failed(error) => Err(error),
             other => Err(unexpected(&other)),
@@ -399,7 +424,10 @@ impl Worktrees {
         let state = Hook::Setup.state(&git_dir);
         let look = move || Ok(hooks::how_it_is(&git_dir, Hook::Setup).status == SetupStatus::Running);
         let runs = blocking(look).await.unwrap_or(false);
-        if runs && stopped && let Err(error) = crate::hook::stop(&state).await {
+        if runs
+            && stopped
+            && let Err(error) = crate::hook::stop(&state).await
+        {
             tracing::warn!("the setup of {} cannot be stopped: {error}", place.slug);
         }
         runs
@@ -417,7 +445,7 @@ impl Worktrees {
         let number = port.as_ref().map(|port| port.number);
         let slug = slug.to_owned();
         let restore = |ticket| Input::Restore { ticket, slug, port: number };
-        let note = match self.shared.owners.ask(&place.site, restore).await? {
+        let note = match self.ask(&place.site, restore).await? {
             Answer::Restored(note) => note,
             Answer::Failed(error) => return Err(error),
             other => return Err(unexpected(&other)),
@@ -440,7 +468,7 @@ impl Worktrees {
 
     async fn make_trusted(&self, place: &Place) -> Result<Note, ApiError> {
         let slug = place.slug.clone();
-        match self.shared.owners.ask(&place.site, |ticket| Input::Trust { ticket, slug }).await? {
+        match self.ask(&place.site, |ticket| Input::Trust { ticket, slug }).await? {
             Answer::Trusted(note) => Ok(note),
             Answer::Failed(error) => Err(error),
             other => Err(unexpected(&other)),
@@ -479,8 +507,11 @@ impl Worktrees {
         };
         let leaving = self.shared.leaving.lock().unwrap_or_else(PoisonError::into_inner).contains(&place.path);
         if leaving {
-            return Err(ApiError::new(Code::Conflict, format!("the worktree {} is being archived", place.path.display()))
-                .hint("`paseo worktree restore` brings it back"));
+            return Err(ApiError::new(
+                Code::Conflict,
+                format!("the worktree {} is being archived", place.path.display()),
+            )
+            .hint("`paseo worktree restore` brings it back"));
         }
         self.set_up(&place, &note, true).await?;
         Ok(Ground { trusted: note.trusted, variables: hooks::variables(&place.site, &note, &place.path) })
@@ -529,7 +560,7 @@ impl Worktrees {
         }
         self.setup_runs(&place, true).await;
         let slug = place.slug.clone();
-        match self.shared.owners.ask(&place.site, |ticket| Input::RollBack { ticket, slug }).await? {
+        match self.ask(&place.site, |ticket| Input::RollBack { ticket, slug }).await? {
             Answer::RolledBack => Ok(()),
             Answer::Kept(why) => Err(kept(why)),
             Answer::Failed(error) => Err(error),
@@ -553,10 +584,8 @@ fn place_at(home: &Path, path: &Path) -> Result<Place, ApiError> {
         return Err(ApiError::new(Code::NotFound, format!("worktreePath: there is no directory {}", path.display()))
             .hint("`paseo worktree ls -g` lists those that are there"));
     }
-    let site = Site::find(home, path).map_err(|error| ApiError {
-        message: error.message.replace("cwd:", "worktreePath:"),
-        ..error
-    })?;
+    let site = Site::find(home, path)
+        .map_err(|error| ApiError { message: error.message.replace("cwd:", "worktreePath:"), ..error })?;
     let (site, real) = (site.1, site::real(path));
     let refused = |why: String| {
         Err(ApiError::new(Code::Refused, format!("worktreePath: {why}"))

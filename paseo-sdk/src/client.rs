@@ -22,7 +22,8 @@ pub(crate) use self::prepare::Prepare;
 pub use self::watch::Watch;
 use crate::catalogue::{OPERATIONS, WaitForAgent, WatchAgents};
 use crate::error::{ApiError, Code};
-use crate::operation::{Effect, Operation};
+use crate::model::Progress;
+use crate::operation::{Effect, Operation, Reporter};
 
 /// A connection to a daemon that mends itself: cheap to clone, shared by all clones.
 ///
@@ -51,6 +52,7 @@ pub struct Client {
     link: Arc<Link>,
     /// The way to the task that owns the connection, once there is one; the task ends when this is dropped.
     owner: Arc<Mutex<Option<mpsc::Sender<Call>>>>,
+    reporter: Reporter,
 }
 
 impl Client {
@@ -99,13 +101,40 @@ impl Client {
     /// Sets the token that says who calls: over TCP the daemon's, over any transport that of an agent.
     #[must_use]
     pub fn token(self, token: impl Into<String>) -> Client {
-        Client::linked(Link { token: Some(token.into()), ..Link::clone(&self.link) })
+        let link = Link { token: Some(token.into()), ..Link::clone(&self.link) };
+        Client { reporter: self.reporter, ..Client::linked(link) }
     }
 
     /// Sets how long a daemon that was there is waited for after a cut; default 30 seconds.
     #[must_use]
     pub fn patience(self, patience: Duration) -> Client {
-        Client::linked(Link { patience, ..Link::clone(&self.link) })
+        let link = Link { patience, ..Link::clone(&self.link) };
+        Client { reporter: self.reporter, ..Client::linked(link) }
+    }
+
+    /// Returns a client over the same connection whose calls tell `listener` how far they are: those that take a while,
+    /// such as making a worktree, several times a second. The last that comes before an answer is told before it.
+    ///
+    /// It is called while the call's future is polled, so it should not block; of what happens meanwhile the newest comes.
+    ///
+    /// ```no_run
+    /// use paseo_sdk::Client;
+    /// use paseo_sdk::catalogue::CreateWorktree;
+    ///
+    /// # async fn run(client: Client) -> Result<(), paseo_sdk::ApiError> {
+    /// let watched = client.with_progress(|progress| {
+    ///     if let (Some(done), Some(total)) = (progress.done, progress.total) {
+    ///         println!("{}: {done} of {total}", progress.step);
+    ///     }
+    /// });
+    /// let request = CreateWorktree::branch_off("fix/flaky", "main").cwd("/home/me/project");
+    /// println!("{}", watched.create_worktree(request).await?.worktree_path);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_progress(&self, listener: impl Fn(Progress) + Send + Sync + 'static) -> Client {
+        Client { reporter: Reporter::new(listener), ..self.clone() }
     }
 
     /// Follows agents, over a connection of its own: see [`Watch`].
@@ -156,10 +185,10 @@ impl Client {
     }
 
     async fn send(&self, method: &str, params: Value, effect: Effect) -> Result<Value, ApiError> {
-        let (call, answer) = Call::new(method, params, effect);
+        let (call, stub) = Call::new(method, params, effect);
         let lost = || ApiError::new(Code::Unavailable, "the runtime that held the connection has ended");
         self.owner().send(call).await.map_err(|_| lost())?;
-        answer.await.unwrap_or_else(|_| Err(lost()))
+        stub.answer(&self.reporter).await.unwrap_or_else(|| Err(lost()))
     }
 
     /// Returns the way to the task that owns the connection. The first call starts it, and so does a call on a new
@@ -177,7 +206,7 @@ impl Client {
     }
 
     fn linked(link: Link) -> Client {
-        Client { link: Arc::new(link), owner: Arc::default() }
+        Client { link: Arc::new(link), owner: Arc::default(), reporter: Reporter::default() }
     }
 }
 

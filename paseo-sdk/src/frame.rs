@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::error::{ApiError, Code};
-use crate::model::Event;
+use crate::model::{Event, Progress};
 
 /// A message as it arrives.
 #[derive(Clone, Debug, PartialEq)]
@@ -131,6 +131,15 @@ pub fn event(event: &Event) -> String {
     write(&Message { jsonrpc: "2.0", what: What::Event(event) })
 }
 
+/// Writes how far the call with this id is.
+#[must_use]
+pub fn progress(id: &Value, progress: &Progress) -> String {
+    write(&Message { jsonrpc: "2.0", what: What::Progress { method: PROGRESS, params: Reported { id, progress } } })
+}
+
+/// The name of the notification that says how far a call is; its parameters are a [`Progress`] and the call's `id`.
+pub const PROGRESS: &str = "progress";
+
 /// Writes a refusal with a JSON-RPC error number of its own.
 #[must_use]
 pub fn error_reply(id: &Value, number: i64, error: &ApiError) -> String {
@@ -153,6 +162,14 @@ enum What<'a> {
     Result { id: &'a Value, result: &'a Value },
     Error { id: &'a Value, error: &'a RpcError },
     Event(&'a Event),
+    Progress { method: &'static str, params: Reported<'a> },
+}
+
+#[derive(Serialize)]
+struct Reported<'a> {
+    id: &'a Value,
+    #[serde(flatten)]
+    progress: &'a Progress,
 }
 
 fn write(message: &Message<'_>) -> String {

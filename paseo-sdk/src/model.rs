@@ -496,6 +496,47 @@ pub struct Model {
     pub thinking: Vec<String>,
 }
 
+/// How far a call is that is under way.
+///
+/// On the wire it is a JSON-RPC notification `progress`, whose parameters are these fields and the call's `id`. Only calls
+/// that take a while say it, and whoever reads slowly gets the newest only.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Progress {
+    /// What is being done, in one word: `checkout`, for example.
+    pub step: String,
+    /// The same in a few words for a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// How much of the step is done; none when that is not counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done: Option<i64>,
+    /// How much there is to do; none as long as that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<i64>,
+    /// What `done` and `total` count: `files`, for example.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// The bytes that were moved so far, beside what `done` counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<i64>,
+}
+
+impl Progress {
+    /// Says that a step is being done, and no numbers.
+    #[must_use]
+    pub fn new(step: impl Into<String>) -> Progress {
+        Progress { step: step.into(), ..Progress::default() }
+    }
+
+    /// Sets what a person reads.
+    #[must_use]
+    pub fn message(self, message: impl Into<String>) -> Progress {
+        Progress { message: Some(message.into()), ..self }
+    }
+}
+
 /// A piece of an item's text that is still being written.
 ///
 /// It has no sequence number and may be left out for a slow watcher: the closed item says it all again.

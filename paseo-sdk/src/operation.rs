@@ -1,5 +1,6 @@
 //! What an operation is: a request whose type says its name, its effect and its answer.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::error::{ApiError, Code};
-use crate::model::AgentId;
+use crate::model::{AgentId, Progress};
 
 /// A request of the catalogue.
 pub trait Operation: Serialize + DeserializeOwned + Send + 'static {
@@ -39,20 +40,64 @@ pub trait Handle<Op: Operation> {
     fn handle(&self, caller: Caller, request: Op) -> impl Future<Output = Result<Op::Answer, ApiError>> + Send;
 }
 
-/// Who calls, and where what they watch goes.
+/// Who calls, where what they watch goes, and who hears how far the call is.
 #[derive(Clone)]
 pub struct Caller {
     /// Who calls.
     pub who: Principal,
     /// The connection that can carry events; none for a single request.
     pub feed: Option<Arc<dyn Feed>>,
+    /// Tells the caller how far the call is.
+    pub reporter: Reporter,
 }
 
 impl Caller {
     /// Makes the caller that is the user, over a connection without events.
     #[must_use]
     pub fn user() -> Caller {
-        Caller { who: Principal::User, feed: None }
+        Caller { who: Principal::User, feed: None, reporter: Reporter::default() }
+    }
+}
+
+/// Tells somebody how far a call is; by default nobody. Cheap to clone.
+///
+/// ```
+/// use paseo_sdk::model::Progress;
+/// use paseo_sdk::operation::Reporter;
+///
+/// let reporter = Reporter::new(|progress| println!("{}", progress.step));
+/// reporter.report(Progress::new("fetch").message("fetching origin"));
+/// ```
+#[derive(Clone, Default)]
+pub struct Reporter {
+    listener: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
+}
+
+impl Reporter {
+    /// Makes a reporter to `listener`, which must not block.
+    #[must_use]
+    pub fn new(listener: impl Fn(Progress) + Send + Sync + 'static) -> Reporter {
+        Reporter { listener: Some(Arc::new(listener)) }
+    }
+
+    /// Returns whether anybody listens: without one, nothing needs to be counted.
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
+        self.listener.is_some()
+    }
+
+    /// Says how far the call is, from any thread and without waiting. Of what is said in quick succession the newest
+    /// counts, and what is said after the call's end is lost.
+    pub fn report(&self, progress: Progress) {
+        if let Some(listener) = &self.listener {
+            listener(progress);
+        }
+    }
+}
+
+impl fmt::Debug for Reporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Reporter({})", if self.is_heard() { "heard" } else { "unheard" })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Whole commands: the program, a daemon that it starts itself, the shell.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
@@ -41,6 +41,63 @@ fn a_worktree_is_made_and_the_work_is_there() {
     assert!(place.run(&["ls"]).stdout.contains("feat/x"));
     assert_eq!(place.command(&["ls"]).current_dir("/usr").output().map(|output| output.stdout.len()).ok(), Some(0));
     assert!(place.run(&["ls", "-g"]).stdout.contains("feat/x"));
+}
+
+#[test]
+fn a_terminal_is_shown_how_far_a_worktree_is_and_in_the_end_only_where() {
+    if Command::new("python3").arg("--version").stdout(Stdio::null()).status().is_err() {
+        assert!(std::env::var_os("CI").is_none(), "there is no python3, which makes the terminal");
+        eprintln!("skipped: there is no python3, which makes the terminal");
+        return;
+    }
+    let place = Place::new();
+    let gate = place.0.path().join("gate");
+    let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU);
+    rustix::fs::mknodat(rustix::fs::CWD, &gate, kind, mode, 0).expect("a pipe");
+    for name in ["a", "b.gated"] {
+        std::fs::write(place.repository().join(name), "content").expect("it can be written");
+    }
+    std::fs::write(place.repository().join(".gitattributes"), "*.gated filter=gate").expect("it can be written");
+    // The checkout waits until something is written to the pipe.
+    let smudge = format!("cat {} > /dev/null; cat", gate.display());
+    for args in [&["add", "."] as &[&str], &COMMIT, &["config", "filter.gate.smudge", &smudge]] {
+        place.git(args);
+    }
+    let terminal = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)";
+    let create = place.command(&["worktree", "create", "fix/foo"]);
+    let mut command = Command::new("python3");
+    command.args(["-c", terminal]).arg(create.get_program()).args(create.get_args());
+    command.current_dir(place.repository()).stdin(Stdio::null()).stdout(Stdio::piped()).env("TERM", "xterm");
+    for (name, value) in create.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let mut child = command.spawn().expect("python3");
+    let mut screen = child.stdout.take().expect("it is piped");
+    let mut seen = Vec::new();
+    while !String::from_utf8_lossy(&seen).contains("checking out fix/foo  2/3 files  ") {
+        let mut piece = [0; 256];
+        let length = screen.read(&mut piece).expect("it can be read");
+        assert!(length > 0, "{:?}", String::from_utf8_lossy(&seen));
+        seen.extend_from_slice(&piece[..length]);
+    }
+    let mut pipe = std::fs::OpenOptions::new().write(true).open(gate).expect("the checkout waits at the other end");
+    pipe.write_all(b"go on").expect("it is read");
+    drop(pipe);
+    screen.read_to_end(&mut seen).expect("it can be read");
+    assert!(child.wait().expect("it ends").success());
+    // What is written later stands on what was there before.
+    let mut line = Vec::new();
+    let text = String::from_utf8(seen).expect("it is text");
+    for part in text.trim_end().split('\r') {
+        let length = line.len().max(part.len());
+        line.resize(length, b' ');
+        line[..part.len()].copy_from_slice(part.as_bytes());
+    }
+    let path = place.run(&["worktree", "ls", "-q"]).stdout;
+    assert_eq!(String::from_utf8(line).expect("it is text").trim_end(), path.trim_end(), "{text:?}");
 }
 
 #[test]
@@ -182,24 +239,14 @@ impl Place {
     fn new() -> Place {
         let place = Place(Scratch::new());
         std::fs::create_dir(place.repository()).expect("it can be made");
-        for args in [
-            &["init", "--quiet", "--initial-branch", "main"] as &[&str],
-            &[
-                "-c",
-                "user.name=ann",
-                "-c",
-                "user.email=ann@example.com",
-                "commit",
-                "--quiet",
-                "--allow-empty",
-                "-m",
-                "begin",
-            ],
-        ] {
-            let status = Command::new("git").args(args).current_dir(place.repository()).status().expect("git is there");
-            assert!(status.success());
-        }
+        place.git(&["init", "--quiet", "--initial-branch", "main"]);
+        place.git(&COMMIT);
         place
+    }
+
+    fn git(&self, args: &[&str]) {
+        let status = Command::new("git").args(args).current_dir(self.repository()).status().expect("git is there");
+        assert!(status.success());
     }
 
     fn repository(&self) -> PathBuf {
@@ -230,6 +277,10 @@ impl Drop for Place {
         }
     }
 }
+
+/// Commits whatever is added.
+const COMMIT: [&str; 9] =
+    ["-c", "user.name=ann", "-c", "user.email=ann@example.com", "commit", "--quiet", "--allow-empty", "-m", "more"];
 
 /// What a command did.
 #[derive(Debug)]

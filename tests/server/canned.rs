@@ -10,8 +10,8 @@ use futures_core::Stream;
 use paseo_sdk::catalogue::*;
 use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::model::{Agent, Timestamp, Worktree};
-use paseo_sdk::operation::{Caller, Handle, Principal};
-use tokio::sync::{Notify, oneshot};
+use paseo_sdk::operation::{Caller, Handle, Principal, Reporter};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 /// Answers as its fields say.
 #[derive(Default)]
@@ -26,6 +26,35 @@ pub(super) struct Canned {
     pub(super) archiving: Notify,
     /// Lets an archiving end.
     pub(super) archive: Notify,
+    /// Where the making of a worktree hands its reporter, and waits to be told what to answer.
+    pub(super) making: Mutex<Option<mpsc::UnboundedSender<Making>>>,
+}
+
+/// The making of a worktree, in the hands of a test. Dropped, it is answered.
+pub(super) struct Making {
+    pub(super) reporter: Reporter,
+    #[expect(dead_code, reason = "it does its work by being dropped")]
+    end: oneshot::Sender<()>,
+}
+
+impl Canned {
+    /// Lets the test play the makers of worktrees.
+    pub(super) fn makings(&self) -> mpsc::UnboundedReceiver<Making> {
+        let (sender, makings) = mpsc::unbounded_channel();
+        *self.making.lock().expect("no panic") = Some(sender);
+        makings
+    }
+}
+
+impl Handle<CreateWorktree> for Canned {
+    async fn handle(&self, caller: Caller, _: CreateWorktree) -> Result<Worktree, ApiError> {
+        let (end, ended) = oneshot::channel();
+        if let Some(making) = &*self.making.lock().expect("no panic") {
+            let _ = making.send(Making { reporter: caller.reporter, end });
+        }
+        let _ = ended.await;
+        Err(ApiError::new(Code::Conflict, "made by somebody else"))
+    }
 }
 
 impl Handle<GetDaemon> for Canned {
@@ -103,7 +132,6 @@ macro_rules! no_answer {
 }
 
 no_answer! {
-    CreateWorktree -> Worktree;
     ListWorktrees -> Worktrees;
     ArchiveWorktree -> ArchivedWorktree;
     RestoreWorktree -> Worktree;

@@ -3,7 +3,7 @@
 use hyper::{Method, StatusCode};
 use paseo_daemon::config::Listen;
 use paseo_daemon::server::Limits;
-use paseo_sdk::model::AgentId;
+use paseo_sdk::model::{AgentId, Progress};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
@@ -330,4 +330,17 @@ async fn the_openapi_document_lists_every_operation() {
         assert!(document["paths"][format!("/api/{name}")]["post"].is_object(), "{name}");
     }
     assert!(matches!(document["paths"]["/api/health"]["get"], Value::Object(_)));
+}
+
+#[tokio::test]
+async fn how_far_a_call_is_is_said_to_nobody_over_http() {
+    let house = House::open().await;
+    let mut makings = house.service.makings();
+    let make = async {
+        let making = makings.recv().await.expect("the call arrives");
+        assert!(!making.reporter.is_heard());
+        making.reporter.report(Progress::new("checkout"));
+    };
+    let (reply, ()) = tokio::join!(house.call("create_worktree", "{}"), make);
+    check_refusal(&reply, 409, "conflict");
 }

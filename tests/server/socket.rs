@@ -7,6 +7,7 @@ use std::time::Duration;
 use fastwebsockets::OpCode;
 use paseo_daemon::server::Limits;
 use paseo_sdk::machine::connection;
+use paseo_sdk::model::Progress;
 use serde_json::{Value, json};
 use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio::net::{TcpStream, UnixStream};
@@ -28,6 +29,20 @@ async fn narrow(house: &House) -> Socket<DuplexStream> {
 
 fn follow(house: &House, numbers: Numbers) {
     house.service.streams.lock().expect("no panic").push_back(numbers);
+}
+
+/// A house that does not make calls wait until they may say again how far they are.
+async fn talkative() -> House {
+    let connection = connection::Limits { progress: 0, ..connection::Limits::default() };
+    House::with(Limits { connection, ..Limits::default() }, |_| {}).await
+}
+
+fn far(done: i64) -> Progress {
+    Progress { done: Some(done), ..Progress::new("checkout") }
+}
+
+fn said(id: impl Into<Value>, done: i64) -> Value {
+    json!({ "jsonrpc": "2.0", "method": "progress", "params": { "id": id.into(), "step": "checkout", "done": done } })
 }
 
 /// Sends a text and checks the number and the words of the error that comes back.
@@ -171,6 +186,83 @@ async fn a_reply_comes_before_the_events_that_follow_it() {
     // Calls are answered while events are awaited.
     socket.call(2, "list_agents", json!({})).await;
     assert_eq!(socket.json().await["id"], 2);
+}
+
+#[tokio::test]
+async fn a_call_says_how_far_it_is_in_order_and_nothing_after_its_reply() {
+    let house = talkative().await;
+    let mut makings = house.service.makings();
+    let mut socket = socket(&house).await;
+    socket.call(1, "create_worktree", json!({})).await;
+    let first = makings.recv().await.expect("the call arrives");
+    socket.send(r#"{"jsonrpc":"2.0","id":"b","method":"create_worktree"}"#).await;
+    let second = makings.recv().await.expect("the call arrives");
+    for done in 1..4 {
+        first.reporter.report(far(done));
+        assert_eq!(socket.json().await, said(1, done));
+        // Handlers work on threads that may block, too.
+        let reporter = second.reporter.clone();
+        std::thread::spawn(move || reporter.report(far(done * 10))).join().expect("it does not wait");
+        assert_eq!(socket.json().await, said("b", done * 10));
+    }
+    let late = first.reporter.clone();
+    late.report(far(4));
+    drop(first);
+    loop {
+        let frame = socket.json().await;
+        if frame["id"] == 1 {
+            break;
+        }
+        assert_eq!(frame, said(1, 4));
+    }
+    late.report(far(5));
+    second.reporter.report(far(40));
+    assert_eq!(socket.json().await, said("b", 40));
+    drop(second);
+    assert_eq!(socket.json().await["id"], "b");
+    late.report(far(6));
+    socket.call(3, "list_agents", json!({})).await;
+    assert_eq!(socket.json().await["id"], 3);
+}
+
+#[tokio::test]
+async fn of_what_a_call_says_a_slow_client_gets_the_newest() {
+    let house = talkative().await;
+    let mut makings = house.service.makings();
+    let mut slow = narrow(&house).await;
+    slow.call(1, "create_worktree", json!({})).await;
+    let making = makings.recv().await.expect("the call arrives");
+    for done in 0..1000 {
+        making.reporter.report(far(done).message("x".repeat(60_000)));
+        // On this one thread, the owner of the connection has begun to write the first by then.
+        tokio::task::yield_now().await;
+    }
+    let mut got = Vec::new();
+    for _ in 0..2 {
+        got.push(slow.json().await["params"]["done"].clone());
+    }
+    assert_eq!(got, [json!(0), json!(999)]);
+    drop(making);
+    assert_eq!(slow.json().await["id"], 1);
+}
+
+#[tokio::test]
+async fn a_call_that_says_too_much_is_held_back_and_others_are_not() {
+    let connection = connection::Limits { progress: i64::MAX, ..connection::Limits::default() };
+    let house = House::with(Limits { connection, ..Limits::default() }, |_| {}).await;
+    let mut makings = house.service.makings();
+    let mut socket = socket(&house).await;
+    socket.call(1, "create_worktree", json!({})).await;
+    let first = makings.recv().await.expect("the call arrives");
+    socket.call(2, "create_worktree", json!({})).await;
+    let second = makings.recv().await.expect("the call arrives");
+    first.reporter.report(far(1));
+    assert_eq!(socket.json().await, said(1, 1));
+    first.reporter.report(far(2));
+    second.reporter.report(far(10));
+    assert_eq!(socket.json().await, said(2, 10));
+    drop(first);
+    assert_eq!(socket.json().await["id"], 1);
 }
 
 #[tokio::test]

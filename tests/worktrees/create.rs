@@ -242,7 +242,9 @@ async fn a_home_that_cannot_be_written_is_said_and_leaves_nothing() {
     let before = scratch.traces();
     let file = scratch.root.join("file");
     std::fs::write(&file, "").expect("written");
-    let error = Worktrees::new(file.clone(), Some(Path::new(crate::lab::PASEO))).create(&branch_off("fix/foo"), &scratch.project()).await;
+    let error = Worktrees::new(file.clone(), Some(Path::new(crate::lab::PASEO)))
+        .create(&branch_off("fix/foo"), &scratch.project())
+        .await;
     let error = error.expect_err("a file is no directory");
     assert!(error.message.contains(file.to_str().expect("UTF-8")), "{error:?}");
     assert_eq!(scratch.traces(), before);

@@ -329,7 +329,8 @@ impl World {
             let has_tree = self.disk.trees.values().any(|tree| tree.made_for.created_at == *made_at);
             prop_assert!(has_tree || archived.contains(made_at), "branch {name} has its tree, or was kept");
         }
-        let there: BTreeSet<_> = self.disk.trees.values().map(|tree| tree.made_for.created_at).chain(archived).collect();
+        let there: BTreeSet<_> =
+            self.disk.trees.values().map(|tree| tree.made_for.created_at).chain(archived).collect();
         let gone =
             created.iter().filter(|(at, ticket)| !there.contains(at) && !self.cancelled.contains(ticket)).count();
         prop_assert!(gone <= rolled_back + self.late_roll_backs(), "whoever was given one has it, or it is archived");

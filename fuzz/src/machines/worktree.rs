@@ -134,11 +134,7 @@ fn sight(bytes: &mut Bytes<'_>) -> Sight {
             _ => Kind::Ours(note(bytes)),
         },
     };
-    Sight {
-        trees: bytes.some(2, tree),
-        taken: bytes.some(2, branch).into_iter().collect(),
-        branch: there(bytes),
-    }
+    Sight { trees: bytes.some(2, tree), taken: bytes.some(2, branch).into_iter().collect(), branch: there(bytes) }
 }
 
 fn note(bytes: &mut Bytes<'_>) -> Note {

@@ -146,7 +146,7 @@ impl Core {
                     Some(cwd) => self.directory(caller, Some(cwd))?,
                     None => plan.directory.clone(),
                 };
-                Some(self.worktrees.create(wanted, &directory).await?)
+                Some(self.worktrees.with_progress(caller.reporter.clone()).create(wanted, &directory).await?)
             }
             None => None,
         };

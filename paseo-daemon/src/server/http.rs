@@ -122,7 +122,7 @@ async fn answer(
         (_, Some(operation)) if !operation.is_empty() && !operation.contains('/') => {
             only(&[Method::POST], &head.method)?;
             let params = params(hall, body).await?;
-            let caller = Caller { who: admitted.who, feed: None };
+            let caller = Caller { who: admitted.who, ..Caller::user() };
             match call(hall, caller, operation.to_owned(), params).await {
                 Ok(answer) => Ok(json_response(&answer)),
                 Err(error) => Err(refusal(&error)),

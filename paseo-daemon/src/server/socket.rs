@@ -1,4 +1,4 @@
-//! The WebSocket: JSON-RPC 2.0 calls in, replies and events out.
+//! The WebSocket: JSON-RPC 2.0 calls in, replies, progress and events out.
 //!
 //! The machine [`Connection`] decides; here it is carried out. One task owns a connection and everything on it, and does one thing at a time: while a write waits for a slow peer, no
 //! event is asked for and no message taken in, so a peer that never reads costs one message of each. Only reading has a
@@ -17,11 +17,11 @@ use futures_core::Stream;
 use paseo_sdk::error::ApiError;
 use paseo_sdk::machine::Machine;
 use paseo_sdk::machine::connection::{Connection, Fault, Input, Output, Side, Token};
-use paseo_sdk::model::Timestamp;
-use paseo_sdk::operation::{Caller, Effect, Feed, Principal};
+use paseo_sdk::model::{Progress, Timestamp};
+use paseo_sdk::operation::{Caller, Effect, Feed, Principal, Reporter};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, WriteHalf};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, timeout};
 
@@ -45,7 +45,8 @@ where
         began: Instant::now(),
         machine: Connection::new(Side::Server, hall.limits.connection, Timestamp(0)),
         calls: JoinSet::new(),
-        tokens: HashMap::new(),
+        running: HashMap::new(),
+        news: Arc::default(),
         events: None,
     };
     if let Err(error) = owner.run(heard).await {
@@ -70,8 +71,17 @@ struct Owner<'a, I> {
     machine: Connection,
     /// The calls in progress; dropped with the connection, they end.
     calls: JoinSet<Ended>,
-    tokens: HashMap<Id, (Token, Option<Effect>)>,
+    running: HashMap<Id, Running>,
+    /// Told when a call has said how far it is.
+    news: Arc<Notify>,
     events: Option<Events>,
+}
+
+/// A call in progress.
+struct Running {
+    token: Token,
+    effect: Option<Effect>,
+    feed: Arc<CallFeed>,
 }
 
 /// What came of a call, and what it follows.
@@ -99,6 +109,7 @@ impl<I: AsyncRead + AsyncWrite + Send + Unpin + 'static> Owner<'_, I> {
                     Some(event) => self.say(&event).await?,
                     None => self.events = None,
                 },
+                () = self.news.notified() => self.report().await?,
             }
         }
         Ok(())
@@ -124,7 +135,7 @@ impl<I: AsyncRead + AsyncWrite + Send + Unpin + 'static> Owner<'_, I> {
                     let goodbye = self.write(Frame::close(code, reason.as_bytes()));
                     return timeout(grace, goodbye).await.unwrap_or(Ok(()));
                 }
-                Output::Answer { .. } | Output::Cut { .. } | Output::Event { .. } => {
+                Output::Answer { .. } | Output::Progress { .. } | Output::Cut { .. } | Output::Event { .. } => {
                     tracing::debug!("a server has nobody to tell that");
                 }
             }
@@ -133,17 +144,36 @@ impl<I: AsyncRead + AsyncWrite + Send + Unpin + 'static> Owner<'_, I> {
     }
 
     fn call(&mut self, token: Token, method: String, params: Value) {
-        let feed = Arc::new(Following::default());
-        let caller = Caller { who: self.who.clone(), feed: Some(feed.clone()) };
+        let feed = Arc::new(CallFeed::default());
+        let (told, news) = (feed.clone(), self.news.clone());
+        let reporter = Reporter::new(move |progress| {
+            told.report(progress);
+            news.notify_one();
+        });
+        let caller = Caller { who: self.who.clone(), feed: Some(feed.clone()), reporter };
         let effect = effect(&method);
         let hall = self.hall.clone();
+        let following = feed.clone();
         let task = self.calls.spawn(async move {
             let outcome = hall.call(caller, &method, params).await;
             // A call that was refused follows nothing.
-            let events = feed.take().filter(|_| outcome.is_ok());
+            let events = following.take_events().filter(|_| outcome.is_ok());
             (outcome, events)
         });
-        self.tokens.insert(task.id(), (token, effect));
+        self.running.insert(task.id(), Running { token, effect, feed });
+    }
+
+    /// Tells the machine how far each call is that has said something new.
+    async fn report(&mut self) -> Result<(), WebSocketError> {
+        let now = self.now();
+        for call in self.running.values() {
+            if let Some(progress) = call.feed.take_progress()
+                && let Err(refusal) = self.machine.handle(now, Input::Progress { token: call.token, progress })
+            {
+                tracing::debug!("nobody is told how far a call is: {refusal}");
+            }
+        }
+        self.carry_out().await
     }
 
     async fn reply(&mut self, ended: Result<(Id, Ended), JoinError>) -> Result<(), WebSocketError> {
@@ -151,7 +181,7 @@ impl<I: AsyncRead + AsyncWrite + Send + Unpin + 'static> Owner<'_, I> {
             Ok(ended) => ended,
             Err(error) => (error.id(), (Err(fault(&error)), None)),
         };
-        let Some((token, _)) = self.tokens.remove(&task) else { return Ok(()) };
+        let Some(Running { token, .. }) = self.running.remove(&task) else { return Ok(()) };
         self.tell(Input::Reply { token, result }).await?;
         // What a call follows begins after its own reply.
         if events.is_some() {
@@ -163,7 +193,7 @@ impl<I: AsyncRead + AsyncWrite + Send + Unpin + 'static> Owner<'_, I> {
     /// Waits for the calls that change something, and sends every reply there is. A call that reads is asked again by its
     /// client.
     async fn finish(&mut self) -> Result<(), WebSocketError> {
-        while self.tokens.values().any(|(_, effect)| matches!(effect, Some(Effect::Write | Effect::Destroy))) {
+        while self.running.values().any(|call| matches!(call.effect, Some(Effect::Write | Effect::Destroy))) {
             match self.calls.join_next_with_id().await {
                 Some(ended) => self.reply(ended).await?,
                 None => break,
@@ -201,19 +231,30 @@ impl<I: AsyncRead + AsyncWrite + Send + Unpin + 'static> Owner<'_, I> {
     }
 }
 
-/// The feed of one call: what it is to follow, kept until its reply is written.
+/// What one call has to say beside its reply.
 #[derive(Default)]
-struct Following {
+struct CallFeed {
+    /// What it is to follow, kept until its reply is written.
     events: Mutex<Option<Events>>,
+    /// How far it is: the newest, kept until the connection has time for it.
+    progress: Mutex<Option<Progress>>,
 }
 
-impl Following {
-    fn take(&self) -> Option<Events> {
+impl CallFeed {
+    fn take_events(&self) -> Option<Events> {
         self.events.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn report(&self, progress: Progress) {
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress);
+    }
+
+    fn take_progress(&self) -> Option<Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
-impl Feed for Following {
+impl Feed for CallFeed {
     fn follow(&self, events: Events) {
         *self.events.lock().unwrap_or_else(PoisonError::into_inner) = Some(events);
     }

@@ -61,7 +61,9 @@ pub(super) fn take_away(site: &Site, removal: &Removal) -> Result<(), ApiError> 
     let slug = &removal.note.slug;
     let (tree, note) = find_ours(site, slug)?;
     if note.created_at != removal.note.created_at {
-        return Err(ApiError::new(Code::Conflict, format!("worktree `{slug}` is another one by now")).hint("look again"));
+        return Err(
+            ApiError::new(Code::Conflict, format!("worktree `{slug}` is another one by now")).hint("look again")
+        );
     }
     // While the tree is away, `git worktree prune` would forget it.
     let lock = tree.git_dir.join("locked");
@@ -171,7 +173,8 @@ pub(super) fn point(
     previous: Option<ObjectId>,
 ) -> gix::Result<()> {
     let name = FullName::try_from(reference(slug)).map_err(gix::Error::from_error)?;
-    let expected = previous.map_or(PreviousValue::MustNotExist, |id| PreviousValue::MustExistAndMatch(Target::Object(id)));
+    let expected =
+        previous.map_or(PreviousValue::MustNotExist, |id| PreviousValue::MustExistAndMatch(Target::Object(id)));
     let edit = match commit {
         Some(commit) => RefEdit {
             change: Change::Update { log: LogChange::default(), expected, new: Target::Object(commit) },
@@ -415,7 +418,8 @@ impl Capture<'_> {
         let mut kept = vec![head.id];
         let mut found = Vec::new();
         for id in tip.into_iter().chain(mentioned) {
-            let news = id != head.id && self.repository.rev_walk([id]).with_hidden(kept.clone()).all()?.next().is_some();
+            let news =
+                id != head.id && self.repository.rev_walk([id]).with_hidden(kept.clone()).all()?.next().is_some();
             if news {
                 kept.push(id);
                 found.push(id);

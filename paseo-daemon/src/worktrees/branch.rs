@@ -134,10 +134,7 @@ pub(super) fn forget_settings(site: &Site, repository: &gix::Repository, branch:
 
 fn remove_include(config: &mut gix::config::File, branch: &str) {
     let name = format!("onbranch:{branch}");
-    while config
-        .remove_section_filter("includeIf", name.as_bytes().as_bstr(), |_| true)
-        .is_some()
-    {}
+    while config.remove_section_filter("includeIf", name.as_bytes().as_bstr(), |_| true).is_some() {}
 }
 
 /// Removes a branch that was made for a worktree which is taken back, if nothing has been done with it since.

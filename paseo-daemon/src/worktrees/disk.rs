@@ -7,20 +7,22 @@ use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::machine::worktree::{Branch, Fact, Kind, Leftover, Note, Removal, Sight, Stage, Step, Tree};
 
 use super::files::names;
+use paseo_sdk::operation::Reporter;
+
 use super::branch::look_for_branch;
 use super::note::{self, Going, Mark, read_marks, read_note, write_note};
 use super::site::{MARK_PREFIX, Site};
 use super::tree::{Registered, head_branch, registered};
 use super::{archive, branch, inspect, restore, tree};
 
-/// Carries out a step, for a daemon that runs `since` then.
-pub(super) fn carry_out(site: &Site, since: SystemTime, step: &Step, stop: &AtomicBool) -> Fact {
+/// Carries out a step, for a daemon that runs `since` then, and tells `reporter` how far it is if that takes a while.
+pub(super) fn carry_out(site: &Site, since: SystemTime, step: &Step, stop: &AtomicBool, reporter: &Reporter) -> Fact {
     let done = match step {
         Step::Leftovers => leftovers(site).map(Fact::Leftovers),
         Step::Look(branch) => look(site, branch.as_deref()).map(Fact::Seen),
         Step::Mark(note) => Mark::of(note).write(site).map(|()| Fact::Done),
         Step::MakeBranch(note) => branch::make(site, note).map(|()| Fact::Done),
-        Step::MakeTree(note) => tree::make(site, note, stop).map(|()| Fact::Done),
+        Step::MakeTree(note) => tree::make(site, note, stop, reporter).map(|()| Fact::Done),
         Step::WriteNote(note) => find(site, note).and_then(|tree| write_note(&tree.git_dir, note)).map(|()| Fact::Done),
         Step::RemoveTree(note) => tree::remove(site, note),
         Step::RemoveBranch(note) => branch::remove(site, note, since).map(|()| Fact::Done),
@@ -32,7 +34,7 @@ pub(super) fn carry_out(site: &Site, since: SystemTime, step: &Step, stop: &Atom
         Step::Clear(removal) => archive::clear(site, removal).map(|()| Fact::Done),
         Step::DropBranch(removal) => archive::drop_branch(site, removal).map(|()| Fact::Done),
         Step::Recall(slug) => recall(site, slug),
-        Step::Refill(note, recalled) => restore::refill(site, note, recalled, stop).map(|()| Fact::Done),
+        Step::Refill(note, recalled) => restore::refill(site, note, recalled, stop, reporter).map(|()| Fact::Done),
         Step::Forget(recalled) => restore::forget(site, recalled).map(|()| Fact::Done),
         Step::Trust(slug) => trust(site, slug).map(|note| Fact::Trusted(Box::new(note))),
         Step::Unmark(note) => note::unmark(site, note).map(|()| Fact::Done),

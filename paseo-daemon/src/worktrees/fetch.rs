@@ -212,7 +212,9 @@ fn slug(address: &gix::Url) -> Option<(String, String)> {
     let path = path.strip_suffix(".git").unwrap_or(path);
     let mut parts = path.split('/');
     match (parts.next(), parts.next(), parts.next()) {
-        (Some(owner), Some(name), None) if !owner.is_empty() && !name.is_empty() => Some((host, format!("{owner}/{name}"))),
+        (Some(owner), Some(name), None) if !owner.is_empty() && !name.is_empty() => {
+            Some((host, format!("{owner}/{name}")))
+        }
         _ => None,
     }
 }
@@ -240,12 +242,7 @@ async fn ask_gh(site: &Site, env: &BTreeMap<String, String>, remote: &Remote, nu
     serde_json::from_slice(&answer).inspect_err(|error| tracing::info!("gh answers something else: {error}")).ok()
 }
 
-async fn run_git(
-    site: &Site,
-    env: &BTreeMap<String, String>,
-    remote: &str,
-    refspecs: &[String],
-) -> Result<(), String> {
+async fn run_git(site: &Site, env: &BTreeMap<String, String>, remote: &str, refspecs: &[String]) -> Result<(), String> {
     let mut command = command("git", env, &site.common_dir);
     // Nobody is there to be asked, and what git does for itself afterwards would go on behind our back.
     command.env("GIT_TERMINAL_PROMPT", "0").env("SSH_ASKPASS_REQUIRE", "force").env("GIT_DIR", &site.common_dir);
@@ -264,7 +261,9 @@ fn command(program: &str, env: &BTreeMap<String, String>, directory: &Path) -> C
     let mut command = Command::new(program);
     command.env_clear().envs(env).env("LC_ALL", "C").current_dir(directory);
     // Which repository is meant is said, and not what was meant where the daemon was started.
-    for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_NAMESPACE", "GIT_OBJECT_DIRECTORY"] {
+    for name in
+        ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_NAMESPACE", "GIT_OBJECT_DIRECTORY"]
+    {
         command.env_remove(name);
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);

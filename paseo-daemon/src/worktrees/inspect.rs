@@ -31,15 +31,12 @@ pub(super) fn find_ours(site: &Site, slug: &str) -> Result<(Registered, Note), A
             return Err(refused(format!("paseo did not make {}", path.display()), "`git worktree remove` removes it"));
         }
         let slugs: Vec<_> = known.iter().map(|(_, note)| note.slug.as_str()).collect();
-        return Err(ApiError::new(
-            Code::NotFound,
-            format!("there is no worktree `{slug}` of {}", site.main.display()),
-        )
-        .hint(match slugs.is_empty() {
-            true => "`paseo worktree ls -g` lists those of all repositories".to_owned(),
-            false => format!("there are: {}", slugs.join(", ")),
-        })
-        .details(serde_json::json!({ "field": "worktreeSlug", "worktrees": slugs })));
+        return Err(ApiError::new(Code::NotFound, format!("there is no worktree `{slug}` of {}", site.main.display()))
+            .hint(match slugs.is_empty() {
+                true => "`paseo worktree ls -g` lists those of all repositories".to_owned(),
+                false => format!("there are: {}", slugs.join(", ")),
+            })
+            .details(serde_json::json!({ "field": "worktreeSlug", "worktrees": slugs })));
     };
     let note = note.clone();
     let tree = all.into_iter().find(|tree| tree.path == path).ok_or_else(|| internal("a worktree is gone", &slug))?;
@@ -79,7 +76,8 @@ pub(super) fn inspect(site: &Site, slug: &str) -> Result<Inspection, ApiError> {
 
 /// Says of the repositories within a worktree what cannot be put away with it.
 fn repositories(repository: &gix::Repository, survey: &Survey) -> Vec<String> {
-    let mut found: Vec<_> = survey.repositories.iter().map(|path| format!("{path} is a repository of its own")).collect();
+    let mut found: Vec<_> =
+        survey.repositories.iter().map(|path| format!("{path} is a repository of its own")).collect();
     for submodule in repository.submodules().ok().flatten().into_iter().flatten() {
         let Ok(path) = submodule.path() else { continue };
         let Some(directory) = repository.workdir_path(path.as_bstr()).filter(|path| path.join(".git").exists()) else {
@@ -102,7 +100,8 @@ fn has_own_commits(repository: &gix::Repository) -> gix::Result<bool> {
     for reference in repository.references()?.all()? {
         let Ok(mut reference) = reference else { continue };
         let is_remote = reference.name().as_bstr().starts_with(b"refs/remotes/");
-        let is_own = reference.name().as_bstr().starts_with(b"refs/heads/") || reference.name().as_bstr() == "refs/stash";
+        let is_own =
+            reference.name().as_bstr().starts_with(b"refs/heads/") || reference.name().as_bstr() == "refs/stash";
         let Ok(commit) = reference.peel_to_commit() else { continue };
         match is_remote {
             true => remote.push(commit.id),

@@ -22,7 +22,7 @@ impl Handle<CreateWorktree> for Core {
         request.source()?;
         self.may_trust(&caller, request.trust)?;
         let directory = self.directory(&caller, request.cwd.as_deref())?;
-        self.worktrees.create(&request, &directory).await
+        self.worktrees.with_progress(caller.reporter).create(&request, &directory).await
     }
 }
 
@@ -92,7 +92,8 @@ impl Handle<ArchiveWorktree> for Core {
 impl Handle<RestoreWorktree> for Core {
     async fn handle(&self, caller: Caller, request: RestoreWorktree) -> Result<Worktree, ApiError> {
         let directory = self.directory(&caller, request.cwd.as_deref())?;
-        self.worktrees.restore(&request.worktree_slug, &directory, request.wait_for_setup.unwrap_or(true)).await
+        let worktrees = self.worktrees.with_progress(caller.reporter);
+        worktrees.restore(&request.worktree_slug, &directory, request.wait_for_setup.unwrap_or(true)).await
     }
 }
 
@@ -105,7 +106,9 @@ impl Handle<TrustWorktree> for Core {
             request.worktree_slug.as_deref(),
             request.cwd.as_deref(),
         );
-        self.worktrees.trust(&place.await?, request.wait_for_setup.unwrap_or(true)).await
+        let place = place.await?;
+        let worktrees = self.worktrees.with_progress(caller.reporter);
+        worktrees.trust(&place, request.wait_for_setup.unwrap_or(true)).await
     }
 }
 
@@ -183,7 +186,9 @@ fn object(inspection: &Inspection, here: &[Arc<Owned>], setup_runs: bool, force:
     }
     let at_work = |owned: &&Arc<Owned>| {
         let view = owned.live.view();
-        !view.agent.queued.is_empty() || view.agent.turn.is_some() || (view.has_process && !has_left(&view) && view.agent.status != Status::Idle)
+        !view.agent.queued.is_empty()
+            || view.agent.turn.is_some()
+            || (view.has_process && !has_left(&view) && view.agent.status != Status::Idle)
     };
     let busy: Vec<_> = here.iter().filter(at_work).map(|owned| owned.live.view().agent.clone()).collect();
     let mut reasons = Vec::new();

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::machine::Machine as _;
 use paseo_sdk::machine::worktree::{self, Answer, Fact, Input, Output, Repository, Ticket};
+use paseo_sdk::operation::Reporter;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -32,7 +33,12 @@ impl Owners {
     }
 
     /// Asks the owner of a repository, and takes the request back when this future is dropped before the answer.
-    pub(super) async fn ask(&self, site: &Site, input: impl FnOnce(Ticket) -> Input) -> Result<Answer, ApiError> {
+    pub(super) async fn ask(
+        &self,
+        site: &Site,
+        reporter: &Reporter,
+        input: impl FnOnce(Ticket) -> Input,
+    ) -> Result<Answer, ApiError> {
         let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
         let owner = self.owner(site);
         let busy = |_| ApiError::from(worktree::Refusal::Full);
@@ -40,7 +46,8 @@ impl Owners {
         let withdrawal = owner.clone().try_reserve_owned().map_err(busy)?;
         let place = owner.try_reserve().map_err(|_| ApiError::from(worktree::Refusal::Full))?;
         let (reply, answer) = oneshot::channel();
-        place.send(Message { input: input(ticket), reply: Some((ticket, reply)) });
+        let asker = Asker { ticket, reply, reporter: reporter.clone() };
+        place.send(Message { input: input(ticket), asker: Some(asker) });
         let mut waiting = Waiting { ticket, withdrawal: Some(withdrawal) };
         let answer = answer.await;
         waiting.withdrawal = None;
@@ -61,7 +68,7 @@ impl Owners {
             site: site.clone(),
             since: self.since,
             machine: Repository::new(),
-            replies: BTreeMap::new(),
+            askers: Vec::new(),
             receiver,
             running: None,
         };
@@ -81,17 +88,23 @@ struct Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         if let Some(withdrawal) = self.withdrawal.take() {
-            withdrawal.send(Message { input: Input::Cancel { ticket: self.ticket }, reply: None });
+            withdrawal.send(Message { input: Input::Cancel { ticket: self.ticket }, asker: None });
         }
     }
 }
 
-type Reply = oneshot::Sender<Result<Answer, worktree::Refusal>>;
+/// The way back to someone who waits.
+#[derive(Debug)]
+struct Asker {
+    ticket: Ticket,
+    reply: oneshot::Sender<Result<Answer, worktree::Refusal>>,
+    reporter: Reporter,
+}
 
 #[derive(Debug)]
 struct Message {
     input: Input,
-    reply: Option<(Ticket, Reply)>,
+    asker: Option<Asker>,
 }
 
 /// The task that owns one repository's machine.
@@ -99,7 +112,8 @@ struct Owner {
     site: Site,
     since: SystemTime,
     machine: Repository,
-    replies: BTreeMap<Ticket, Reply>,
+    /// Those who wait, in the order in which they came. The machine takes them in that order.
+    askers: Vec<Asker>,
     receiver: mpsc::Receiver<Message>,
     running: Option<Running>,
 }
@@ -133,7 +147,7 @@ impl Owner {
                     self.tell(Input::Fact(fact), None);
                 }
                 message = self.receiver.recv(), if open => match message {
-                    Some(Message { input, reply }) => self.tell(input, reply),
+                    Some(Message { input, asker }) => self.tell(input, asker),
                     None => open = false,
                 },
             }
@@ -145,9 +159,11 @@ impl Owner {
             Output::Do(step) => {
                 let stop = Arc::new(AtomicBool::new(false));
                 let (site, since, seen) = (self.site.clone(), self.since, stop.clone());
+                // Whoever waits longest is the one for whom it is done.
+                let reporter = self.askers.first().map(|asker| asker.reporter.clone()).unwrap_or_default();
                 let task = tokio::task::spawn_blocking(move || {
                     reached(Point::WorktreeStep);
-                    let fact = disk::carry_out(&site, since, &step, &seen);
+                    let fact = disk::carry_out(&site, since, &step, &seen, &reporter);
                     reached(Point::WorktreeStepDone);
                     fact
                 });
@@ -159,21 +175,26 @@ impl Owner {
                 }
             }
             Output::Answer { ticket, answer } => {
-                if let Some(reply) = self.replies.remove(&ticket) {
+                if let Some(asker) = self.take_asker(ticket) {
                     // Who has gone has sent a withdrawal, or is about to.
-                    let _ = reply.send(Ok(answer));
+                    let _ = asker.reply.send(Ok(answer));
                 }
             }
         }
     }
 
-    fn tell(&mut self, input: Input, reply: Option<(Ticket, Reply)>) {
+    fn take_asker(&mut self, ticket: Ticket) -> Option<Asker> {
+        let at = self.askers.iter().position(|asker| asker.ticket == ticket)?;
+        Some(self.askers.remove(at))
+    }
+
+    fn tell(&mut self, input: Input, asker: Option<Asker>) {
         if let Input::Cancel { ticket } = &input {
-            self.replies.remove(ticket);
+            self.take_asker(*ticket);
         }
-        match (self.machine.handle(now(), input), reply) {
-            (Ok(()), Some((ticket, reply))) => drop(self.replies.insert(ticket, reply)),
-            (Err(refusal), Some((_, reply))) => drop(reply.send(Err(refusal))),
+        match (self.machine.handle(now(), input), asker) {
+            (Ok(()), Some(asker)) => self.askers.push(asker),
+            (Err(refusal), Some(asker)) => drop(asker.reply.send(Err(refusal))),
             (Ok(()), None) => {}
             // The request was over by itself.
             (Err(worktree::Refusal::Unknown), None) => {}

@@ -10,6 +10,7 @@ use gix::objs::tree::EntryKind;
 use gix::worktree::add::Head;
 use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::machine::worktree::{Note, Recalled};
+use paseo_sdk::operation::Reporter;
 
 use super::archive::{self, Found, PREFIX};
 use super::branch::{self, look_for_branch, parse};
@@ -22,12 +23,15 @@ pub(super) fn recall(site: &Site, slug: &str) -> Result<Recalled, ApiError> {
     let repository = site.open()?;
     let Some(Found { commit, kept, .. }) = archive::find(&repository, slug)? else {
         let slugs = archived(&repository);
-        return Err(ApiError::new(Code::NotFound, format!("no worktree `{slug}` of {} was archived", site.main.display()))
-            .hint(match slugs.is_empty() {
-                true => "`paseo worktree ls` lists those that are there".to_owned(),
-                false => format!("there are: {}", slugs.join(", ")),
-            })
-            .details(serde_json::json!({ "field": "worktreeSlug", "archived": slugs })));
+        return Err(ApiError::new(
+            Code::NotFound,
+            format!("no worktree `{slug}` of {} was archived", site.main.display()),
+        )
+        .hint(match slugs.is_empty() {
+            true => "`paseo worktree ls` lists those that are there".to_owned(),
+            false => format!("there are: {}", slugs.join(", ")),
+        })
+        .details(serde_json::json!({ "field": "worktreeSlug", "archived": slugs })));
     };
     let names = [&kept.note.branch, &kept.head_branch].into_iter().flatten();
     let branches = names.map(|name| look_for_branch(&repository, name).map(|there| (name.clone(), there)));
@@ -51,13 +55,19 @@ pub(super) fn archived(repository: &gix::Repository) -> Vec<String> {
 }
 
 /// Registers the tree, and fills it with what was put away.
-pub(super) fn refill(site: &Site, note: &Note, recalled: &Recalled, stop: &AtomicBool) -> Result<(), ApiError> {
+pub(super) fn refill(
+    site: &Site,
+    note: &Note,
+    recalled: &Recalled,
+    stop: &AtomicBool,
+    reporter: &Reporter,
+) -> Result<(), ApiError> {
     let found = archive::find(&site.open()?, &note.slug)?.filter(|found| found.commit.to_string() == recalled.commit);
     let Some(found) = found else {
         return Err(ApiError::new(Code::Conflict, format!("the archive `{}` is another one by now", note.slug)));
     };
     let path = site.tree(&note.slug);
-    let repository = tree::add(site, note, Head::Detached(parse(&recalled.commit)?), stop)?;
+    let repository = tree::add(site, note, Head::Detached(parse(&recalled.commit)?), stop, reporter)?;
     let cannot = |error| internal(&format!("cannot fill {}", path.display()), &error);
     if let Some(branch) = note.branch.as_ref().filter(|_| note.branch_made) {
         branch::write_settings(site, &repository, branch, &found.kept.settings)?;

@@ -99,8 +99,11 @@ fn remote_branch<'a>(here: &'a gix::Repository, name: &str) -> Result<Option<Fou
     }
     if found.len() > 1 {
         let names: Vec<_> = found.iter().map(|(name, ..)| name.as_str()).collect();
-        return Err(ApiError::invalid("refName", format!("several remotes have a branch `{name}`: {}", names.join(", ")))
-            .hint("give one of these"));
+        return Err(ApiError::invalid(
+            "refName",
+            format!("several remotes have a branch `{name}`: {}", names.join(", ")),
+        )
+        .hint("give one of these"));
     }
     Ok(found.pop())
 }

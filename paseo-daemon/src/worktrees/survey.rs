@@ -91,7 +91,8 @@ impl Survey {
                 };
                 let path = item.rela_path().to_owned();
                 if let index_worktree::Item::Modification {
-                    status: EntryStatus::Change(gix::status::plumbing::index_as_worktree::Change::SubmoduleModification(_)),
+                    status:
+                        EntryStatus::Change(gix::status::plumbing::index_as_worktree::Change::SubmoduleModification(_)),
                     ..
                 } = &item
                 {

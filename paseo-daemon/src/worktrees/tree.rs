@@ -6,8 +6,10 @@ use std::sync::atomic::AtomicBool;
 use gix::worktree::add::Head;
 use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::machine::worktree::{Condition, Fact, Note};
+use paseo_sdk::operation::Reporter;
 
 use super::branch::{full_name, parse};
+use super::counting::report_checkout;
 use super::files::{failed, names, remove_dir, remove_dir_all, remove_file};
 use super::list::is_dirty;
 use super::note::{read_note, remove_note};
@@ -49,22 +51,30 @@ pub(super) fn condition(tree: &Registered) -> Result<Condition, ApiError> {
 }
 
 /// Registers the tree of a worktree and fills it with its first commit.
-pub(super) fn make(site: &Site, note: &Note, stop: &AtomicBool) -> Result<(), ApiError> {
+pub(super) fn make(site: &Site, note: &Note, stop: &AtomicBool, reporter: &Reporter) -> Result<(), ApiError> {
     let head = match &note.branch {
         Some(branch) => Head::Attached(full_name(branch)?),
         None => Head::Detached(parse(note.start())?),
     };
-    add(site, note, head, stop).map(drop)
+    add(site, note, head, stop, reporter).map(drop)
 }
 
 /// Registers a tree and fills it with what `head` is.
-pub(super) fn add(site: &Site, note: &Note, head: Head, stop: &AtomicBool) -> Result<gix::Repository, ApiError> {
+pub(super) fn add(
+    site: &Site,
+    note: &Note,
+    head: Head,
+    stop: &AtomicBool,
+    reporter: &Reporter,
+) -> Result<gix::Repository, ApiError> {
     let path = site.tree(&note.slug);
     let what = note.branch.as_deref().unwrap_or(&note.base);
     let failed = |error: gix::Error| internal(&format!("cannot check out `{what}` at {}", path.display()), &error);
     let repository = site.open()?;
     let prepared = repository.prepare_add_worktree(&path, head, stop).map_err(failed)?;
-    let (tree, outcome) = prepared.checkout(gix::progress::Discard, stop).map_err(failed)?;
+    let message = format!("checking out {what}");
+    let checkout = |counting| prepared.checkout(counting, stop);
+    let (tree, outcome) = report_checkout(reporter, &message, checkout).map_err(failed)?;
     match outcome.errors.first() {
         Some(first) => Err(ApiError::new(
             Code::Internal,

@@ -15,7 +15,7 @@ use super::socket::{self, GOODBYE, Outgoing};
 use crate::error::ApiError;
 use crate::machine::Machine;
 use crate::machine::connection::{Connection, Input, Limits, Output, Refusal, Side, Token};
-use crate::model::Timestamp;
+use crate::model::{Progress, Timestamp};
 
 /// One connection to the daemon.
 pub(crate) struct Conversation {
@@ -32,6 +32,7 @@ pub(crate) struct Conversation {
 /// What came of a conversation.
 pub(crate) enum Happened {
     Answer { token: Token, result: Result<Value, ApiError> },
+    Progress { token: Token, progress: Progress },
     Cut { token: Token, sent: bool },
     Event { method: String, params: Value },
 }
@@ -72,6 +73,7 @@ impl Conversation {
                     Output::Pong(payload) => self.outbox.push_back(Outgoing::Pong(payload)),
                     Output::Close { code, reason } => self.outbox.push_back(Outgoing::Close(code, reason)),
                     Output::Answer { token, result } => return Some(Happened::Answer { token, result }),
+                    Output::Progress { token, progress } => return Some(Happened::Progress { token, progress }),
                     Output::Cut { token, sent } => return Some(Happened::Cut { token, sent }),
                     Output::Event { method, params } => return Some(Happened::Event { method, params }),
                     // Only servers are asked to serve.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use serde_json::Value;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::conversation::{Conversation, Happened};
@@ -12,8 +12,8 @@ use super::dial::{Dialer, Link};
 use crate::catalogue::WaitForAgent;
 use crate::error::{ApiError, Code};
 use crate::machine::connection::Token;
-use crate::model::Duration;
-use crate::operation::{Effect, Operation};
+use crate::model::{Duration, Progress};
+use crate::operation::{Effect, Operation, Reporter};
 
 /// A call on its way.
 pub(crate) struct Call {
@@ -21,17 +21,47 @@ pub(crate) struct Call {
     params: Value,
     effect: Effect,
     begun: Instant,
+    progress: watch::Sender<Progress>,
     answer: oneshot::Sender<Result<Value, ApiError>>,
 }
 
+/// What its caller keeps of a call.
+pub(crate) struct Stub {
+    progress: watch::Receiver<Progress>,
+    answer: oneshot::Receiver<Result<Value, ApiError>>,
+}
+
+impl Stub {
+    /// Waits for the answer, and reports meanwhile; none when the call is lost. Reports come from here, where only the
+    /// call itself waits for whoever listens.
+    pub(crate) async fn answer(mut self, reporter: &Reporter) -> Option<Result<Value, ApiError>> {
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut self.answer => {
+                    // Both may have come at once.
+                    let newest = self.progress.borrow();
+                    if newest.has_changed() {
+                        reporter.report(newest.clone());
+                    }
+                    return answer.ok();
+                }
+                Ok(()) = self.progress.changed() => {
+                    let newest = self.progress.borrow().clone();
+                    reporter.report(newest);
+                }
+            }
+        }
+    }
+}
+
 impl Call {
-    pub(crate) fn new(
-        method: &str,
-        params: Value,
-        effect: Effect,
-    ) -> (Call, oneshot::Receiver<Result<Value, ApiError>>) {
-        let (answer, answered) = oneshot::channel();
-        (Call { method: method.to_owned(), params, effect, begun: Instant::now(), answer }, answered)
+    pub(crate) fn new(method: &str, params: Value, effect: Effect) -> (Call, Stub) {
+        let (tells, progress) = watch::channel(Progress::default());
+        let (answers, answer) = oneshot::channel();
+        let call =
+            Call { method: method.to_owned(), params, effect, begun: Instant::now(), progress: tells, answer: answers };
+        (call, Stub { progress, answer })
     }
 
     /// Returns the arguments to send now. The time given to a wait counts from its beginning, however often it is
@@ -139,6 +169,11 @@ impl Owner {
                         dialer.answered();
                         if let Some(call) = self.sent.remove(&token) {
                             call.end(result);
+                        }
+                    }
+                    Some(Happened::Progress { token, progress }) => {
+                        if let Some(call) = self.sent.get(&token) {
+                            call.progress.send_replace(progress);
                         }
                     }
                     Some(Happened::Cut { token, sent }) => {

@@ -225,7 +225,7 @@ impl Follower {
                             self.tell(Input::Event(event));
                         }
                     }
-                    Some(Happened::Cut { .. }) => {}
+                    Some(Happened::Cut { .. } | Happened::Progress { .. }) => {}
                     None => return Ok(End::Cut),
                 },
                 () = async { match due {

@@ -1,5 +1,5 @@
-//! One JSON-RPC conversation over text frames, seen from either side: who is owed an answer, and whether the other side
-//! still lives.
+//! One JSON-RPC conversation over text frames, seen from either side: who is owed an answer, how far that is, and whether
+//! the other side still lives.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -9,12 +9,13 @@ use crate::catalogue::OPERATIONS;
 use crate::error::{ApiError, Code};
 use crate::frame::{self, Frame};
 use crate::machine::Machine;
-use crate::model::Timestamp;
+use crate::model::{Progress, Timestamp};
 
 /// One conversation.
 ///
 /// On the client every call taken ends in exactly one [`Output::Answer`] or [`Output::Cut`]. On the server every call
 /// that arrives is answered once: by the machine when it cannot be taken, else by what is given as [`Input::Reply`].
+/// How far a call is may be said before its answer, never after it: of each call the newest is kept, until it may be sent.
 #[derive(Clone, Debug)]
 pub struct Connection {
     limits: Limits,
@@ -49,11 +50,13 @@ pub struct Limits {
     pub ping: i64,
     /// Milliseconds of silence after which the other side is given up.
     pub idle: i64,
+    /// Milliseconds between two frames that say how far the same call is.
+    pub progress: i64,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { calls: 128, malformed: 100, message: 32 << 20, ping: 20_000, idle: 60_000 }
+        Limits { calls: 128, malformed: 100, message: 32 << 20, ping: 20_000, idle: 60_000, progress: 100 }
     }
 }
 
@@ -92,6 +95,13 @@ pub enum Input {
         token: Token,
         /// What came of it.
         result: Result<Value, ApiError>,
+    },
+    /// On the server: the service says how far a call is.
+    Progress {
+        /// The call.
+        token: Token,
+        /// How far it is.
+        progress: Progress,
     },
 }
 
@@ -157,6 +167,13 @@ pub enum Output {
         token: Token,
         /// What came of it.
         result: Result<Value, ApiError>,
+    },
+    /// On the client: tell a caller how far the call is.
+    Progress {
+        /// The call.
+        token: Token,
+        /// How far it is.
+        progress: Progress,
     },
     /// On the client: tell a caller that there will be no answer.
     Cut {
@@ -243,7 +260,7 @@ impl Connection {
         }
     }
 
-    fn text(&mut self, text: &str) {
+    fn text(&mut self, now: Timestamp, text: &str) {
         let complaint = match (Frame::parse(text), &mut self.role) {
             (Ok(Frame::Call { id, .. }), Role::Server { pending, .. }) if pending.len() >= self.limits.calls => {
                 let error = ApiError::from(Refusal::Busy(pending.len()));
@@ -253,7 +270,7 @@ impl Connection {
                 let token = Token(*next);
                 *next += 1;
                 let known = OPERATIONS.iter().any(|(name, _)| *name == method);
-                pending.insert(token, Asked { id, known });
+                pending.insert(token, Asked { id, known, news: News::Nothing, quiet: now });
                 Ok(Some(Output::Serve { token, method, params }))
             }
             (Ok(Frame::Notification { .. }), Role::Server { .. }) => {
@@ -267,6 +284,11 @@ impl Connection {
                 // An answer to nobody's call is late or not meant for us.
                 let token = id.as_i64().map(Token).filter(|token| pending.remove(token));
                 Ok(token.map(|token| Output::Answer { token, result }))
+            }
+            (Ok(Frame::Notification { method, params }), Role::Client { pending }) if method == frame::PROGRESS => {
+                // What it says of nobody's call is late, and what cannot be understood is of a newer server.
+                let told = read_progress(params).filter(|(token, _)| pending.contains(token));
+                Ok(told.map(|(token, progress)| Output::Progress { token, progress }))
             }
             (Ok(Frame::Notification { method, params }), Role::Client { .. }) => {
                 Ok(Some(Output::Event { method, params }))
@@ -321,6 +343,19 @@ impl Connection {
         Ok(())
     }
 
+    fn progress(&mut self, now: Timestamp, token: Token, progress: Progress) -> Result<(), Refusal> {
+        let Role::Server { pending, .. } = &mut self.role else { return Err(Refusal::WrongSide) };
+        let asked = pending.get_mut(&token).ok_or(Refusal::NoSuchCall(token))?;
+        match asked.news {
+            News::Due(_) => asked.news = News::Due(progress),
+            News::Nothing | News::Held(_) => {
+                asked.news = News::Held(progress);
+                asked.release(now, self.limits.progress);
+            }
+        }
+        Ok(())
+    }
+
     fn close(&mut self, code: u16, reason: &'static str) {
         self.cut();
         self.outputs.push_back(Output::Close { code, reason });
@@ -359,7 +394,7 @@ impl Machine for Connection {
             open.pinged = None;
         }
         match input {
-            Input::Text(text) => self.text(&text),
+            Input::Text(text) => self.text(now, &text),
             Input::Ping(payload) => {
                 // The latest ping is the one to answer.
                 self.outputs.retain(|output| !matches!(output, Output::Pong(_)));
@@ -379,22 +414,28 @@ impl Machine for Connection {
             Input::Close { code, reason } => self.close(code, reason),
             Input::Call { token, method, params } => self.call(token, &method, &params)?,
             Input::Reply { token, result } => self.reply(token, &result)?,
+            Input::Progress { token, progress } => self.progress(now, token, progress)?,
         }
         Ok(())
     }
 
     fn poll(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        self.outputs.pop_front().or_else(|| {
+            let text = self.role.asked_mut().find_map(Asked::tell)?;
+            Some(Output::Send { text, call: None })
+        })
     }
 
     fn deadline(&self) -> Option<Timestamp> {
         let Phase::Open(open) = &self.phase else { return None };
         let ping = open.pinged.unwrap_or(open.heard).plus(self.limits.ping);
-        Some(ping.min(open.heard.plus(self.limits.idle)))
+        let held = self.role.asked().filter(|asked| matches!(asked.news, News::Held(_))).map(|asked| asked.quiet);
+        held.chain([ping, open.heard.plus(self.limits.idle)]).min()
     }
 
     fn expire(&mut self, now: Timestamp) {
         let Phase::Open(open) = &mut self.phase else { return };
+        self.role.asked_mut().for_each(|asked| asked.release(now, self.limits.progress));
         if now >= open.heard.plus(self.limits.idle) {
             self.close(1011, "no sign of life");
         } else if now >= open.pinged.unwrap_or(open.heard).plus(self.limits.ping) {
@@ -411,6 +452,27 @@ enum Role {
     Server { pending: BTreeMap<Token, Asked>, next: i64 },
 }
 
+impl Role {
+    /// Returns the calls that the service has not answered.
+    fn asked(&self) -> impl Iterator<Item = &Asked> {
+        match self {
+            Role::Client { .. } => None,
+            Role::Server { pending, .. } => Some(pending.values()),
+        }
+        .into_iter()
+        .flatten()
+    }
+
+    fn asked_mut(&mut self) -> impl Iterator<Item = &mut Asked> {
+        match self {
+            Role::Client { .. } => None,
+            Role::Server { pending, .. } => Some(pending.values_mut()),
+        }
+        .into_iter()
+        .flatten()
+    }
+}
+
 /// A call that the service has not answered.
 #[derive(Clone, Debug)]
 struct Asked {
@@ -418,6 +480,43 @@ struct Asked {
     id: Value,
     /// Whether there is such an operation.
     known: bool,
+    news: News,
+    /// Until when the caller is not told again how far it is.
+    quiet: Timestamp,
+}
+
+/// How far a call is, as far as its caller has not been told.
+#[derive(Clone, Debug)]
+enum News {
+    Nothing,
+    /// Told too soon after the last.
+    Held(Progress),
+    /// To be told next.
+    Due(Progress),
+}
+
+impl Asked {
+    /// Lets go of what is held, when it is time for that.
+    fn release(&mut self, now: Timestamp, pause: i64) {
+        match std::mem::replace(&mut self.news, News::Nothing) {
+            News::Held(progress) if now >= self.quiet => {
+                self.news = News::Due(progress);
+                self.quiet = now.plus(pause);
+            }
+            news => self.news = news,
+        }
+    }
+
+    /// Writes what is due, if anything is.
+    fn tell(&mut self) -> Option<String> {
+        match std::mem::replace(&mut self.news, News::Nothing) {
+            News::Due(progress) => Some(frame::progress(&self.id, &progress)),
+            news => {
+                self.news = news;
+                None
+            }
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -434,6 +533,12 @@ struct Open {
     pinged: Option<Timestamp>,
     /// Frames in a row that were no messages.
     malformed: u32,
+}
+
+/// Reads how far which call is.
+fn read_progress(mut params: Value) -> Option<(Token, Progress)> {
+    let id = params.as_object_mut()?.remove("id")?.as_i64()?;
+    Some((Token(id), serde_json::from_value(params).ok()?))
 }
 
 fn without_id() -> ApiError {

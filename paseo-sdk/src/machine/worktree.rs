@@ -63,9 +63,7 @@ impl Machine for Repository {
             Input::Archive { ticket, slug, force, keep_branch } => {
                 self.queue(Errand { ticket, what: What::Archive { slug, force, keep_branch } })
             }
-            Input::Restore { ticket, slug, port } => {
-                self.queue(Errand { ticket, what: What::Restore { slug, port } })
-            }
+            Input::Restore { ticket, slug, port } => self.queue(Errand { ticket, what: What::Restore { slug, port } }),
             Input::Trust { ticket, slug } => self.queue(Errand { ticket, what: What::Trust(slug) }),
             Input::Tidy { ticket } => self.queue(Errand { ticket, what: What::Tidy }),
             Input::Cancel { ticket } => self.cancel(ticket),

@@ -241,7 +241,11 @@ pub fn choose(now: Timestamp, want: Want, sight: &Sight) -> Choice {
         (None, base) => {
             let name = want.head.branch().or(base.as_ref().ok().map(|base| base.name.as_str())).unwrap_or_default();
             // A commit is known by its beginning.
-            let name = if want.head.branch().is_none() && Some(name) == want.head.commit() { name.get(..12).unwrap_or(name) } else { name };
+            let name = if want.head.branch().is_none() && Some(name) == want.head.commit() {
+                name.get(..12).unwrap_or(name)
+            } else {
+                name
+            };
             free_slug(&slug_of(name), &sight.taken)
         }
     };
@@ -319,7 +323,11 @@ fn make_branch<'a>(head: &'a Head, sight: &'a Sight) -> Result<bool, Conflict<'a
         }
         (Branch::There(_), Head::Branch { .. } | Head::Detached { .. }) => Ok(false),
         (Branch::There(there), Head::Remote { commit, .. } | Head::PullRequest { commit, .. }) => {
-            if there == commit { Ok(false) } else { Err(Conflict::Differs { branch, head }) }
+            if there == commit {
+                Ok(false)
+            } else {
+                Err(Conflict::Differs { branch, head })
+            }
         }
     }
 }

@@ -135,10 +135,7 @@ impl Course {
 
     /// Whether only the mark is left to be removed.
     pub(super) fn is_unmark(&self) -> bool {
-        matches!(
-            self,
-            Course::Undo(Undo::Unmark) | Course::Leave(_, Leave::Unmark) | Course::Bring(_, Bring::Unmark)
-        )
+        matches!(self, Course::Undo(Undo::Unmark) | Course::Leave(_, Leave::Unmark) | Course::Bring(_, Bring::Unmark))
     }
 
     /// Returns the course of a worktree that turned out to be somebody's: only its mark goes.

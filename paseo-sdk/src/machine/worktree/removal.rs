@@ -42,9 +42,7 @@ impl Inspection {
         let refused = |why: String, hint: String, details: serde_json::Value| {
             let mut details = details;
             details["worktreePath"] = self.path.clone().into();
-            ApiError::new(Code::Refused, format!("the worktree {} stays: {why}", self.path))
-                .hint(hint)
-                .details(details)
+            ApiError::new(Code::Refused, format!("the worktree {} stays: {why}", self.path)).hint(hint).details(details)
         };
         if let Some(reason) = &self.locked {
             let said = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
@@ -52,14 +50,16 @@ impl Inspection {
             return Some(refused(format!("somebody locked it{said}"), hint, serde_json::json!({})));
         }
         if !self.repositories.is_empty() {
-            let why = format!("what other repositories in it hold cannot be put away: {}", self.repositories.join("; "));
+            let why =
+                format!("what other repositories in it hold cannot be put away: {}", self.repositories.join("; "));
             let hint = "push from there or move them elsewhere, then again".to_owned();
             return Some(refused(why, hint, serde_json::json!({ "repositories": self.repositories })));
         }
         if force || (self.changed == 0 && self.operation.is_none()) {
             return None;
         }
-        let mut reasons: Vec<String> = self.operation.iter().map(|operation| format!("{operation} is under way")).collect();
+        let mut reasons: Vec<String> =
+            self.operation.iter().map(|operation| format!("{operation} is under way")).collect();
         if self.changed > 0 {
             let shown: Vec<_> = self.changes.iter().take(SHOWN).map(String::as_str).collect();
             let more = self.changed - i64::try_from(shown.len()).unwrap_or(i64::MAX);
@@ -68,7 +68,8 @@ impl Inspection {
         }
         Some(refused(
             reasons.join("; "),
-            "commit them, or give `force` (`--force`): it puts them away too, and restoring brings them back".to_owned(),
+            "commit them, or give `force` (`--force`): it puts them away too, and restoring brings them back"
+                .to_owned(),
             serde_json::json!({ "files": self.changes, "count": self.changed, "operation": self.operation }),
         ))
     }
