@@ -319,13 +319,10 @@ impl Repository {
                 let course = Course::Leave(removal.clone(), Leave::Clear);
                 self.end(ticket, cancelled, removal.note, course, Answer::Archived(archived));
             }
-            (State::Removing { removal, remove: Remove::PutAway }, Fact::Failed(error)) => {
-                let course = Course::Bring(removal.clone(), Bring::Back);
-                self.end(ticket, cancelled, removal.note, course, Answer::Failed(error));
-            }
-            // Nothing has happened to it.
-            (State::Removing { removal, .. }, Fact::Failed(error)) => {
-                let course = Course::Bring(removal.clone(), Bring::Unmark);
+            (State::Removing { removal, remove }, Fact::Failed(error)) => {
+                // A step that failed may have come to its end all the same.
+                let bring = if remove == Remove::Mark { Bring::Unmark } else { Bring::Back };
+                let course = Course::Bring(removal.clone(), bring);
                 self.end(ticket, cancelled, removal.note, course, Answer::Failed(error));
             }
             (State::Recalling { port }, Fact::Recalled(recalled, sight)) => match recalled.comes_back(&sight, port) {
