@@ -20,6 +20,7 @@ pub mod config;
 #[doc(hidden)]
 pub mod fault;
 pub mod home;
+pub mod hook;
 pub mod lock;
 pub mod log;
 pub mod server;
@@ -71,6 +72,7 @@ pub fn helper_main() {
     let code = match role.as_deref().and_then(OsStr::to_str) {
         Some("__shim") => shim::main(),
         Some("__exec") => shim::child::exec(),
+        Some("__hook") => hook::main(),
         Some("__bridge") => bridge::main(arguments.next().as_deref().unwrap_or_default()),
         _ => return,
     };

@@ -18,6 +18,7 @@ pub mod tree;
 
 pub(crate) mod child;
 mod connection;
+pub(crate) mod helper;
 pub(crate) mod lines;
 mod process;
 pub(crate) mod signals;

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStderr, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::net::{
@@ -25,45 +25,90 @@ pub(crate) struct Running {
 }
 
 /// Starts `program` with `stdin`, and returns when it runs; `prepare` sets its environment and directory.
-///
-/// Its standard input goes to the trampoline as a message over a socket, which takes its place until then. The socket
-/// is closed by the exec itself: that is how the caller knows that there is a program, or why there is none.
 pub(crate) fn spawn(
     program: &OsStr,
     args: &[OsString],
     stdin: OwnedFd,
     prepare: impl FnOnce(&mut Command),
 ) -> Result<Running, String> {
-    let failed = |error: io::Error| format!("cannot start {}: {}", program.display(), sentence(&error));
+    let mut child = start(program, args, stdin, |command| {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        prepare(command);
+    })?;
+    let pid = Pid::from_child(&child);
+    let message = match (child.stdout.take(), child.stderr.take()) {
+        (Some(stdout), Some(stderr)) => match nonblocking(&stdout).and_then(|()| nonblocking(&stderr)) {
+            Ok(()) => return Ok(Running { pid, stdout, stderr }),
+            Err(error) => cannot(program, &error),
+        },
+        _ => format!("cannot start {}: it has no output", program.display()),
+    };
+    end(&mut child);
+    Err(message)
+}
+
+/// Does the same with both outputs in one pipe, so that what was printed first is read first.
+pub(crate) fn spawn_merged(
+    program: &OsStr,
+    args: &[OsString],
+    stdin: OwnedFd,
+    prepare: impl FnOnce(&mut Command),
+) -> Result<(Pid, OwnedFd), String> {
+    let pipe = || -> io::Result<_> {
+        let (output, stdout) = io::pipe()?;
+        nonblocking(&output)?;
+        let stderr = stdout.try_clone()?;
+        Ok((output, stdout, stderr))
+    };
+    let (output, stdout, stderr) = pipe().map_err(|error| cannot(program, &error))?;
+    let child = start(program, args, stdin, |command| {
+        command.stdout(stdout).stderr(stderr);
+        prepare(command);
+    })?;
+    Ok((Pid::from_child(&child), output.into()))
+}
+
+/// Starts `program` with `stdin`, and returns when it runs; `prepare` sets everything else.
+///
+/// Its standard input goes to the trampoline as a message over a socket, which takes its place until then. The socket
+/// is closed by the exec itself: that is how the caller knows that there is a program, or why there is none.
+fn start(
+    program: &OsStr,
+    args: &[OsString],
+    stdin: OwnedFd,
+    prepare: impl FnOnce(&mut Command),
+) -> Result<Child, String> {
+    let failed = |error: io::Error| cannot(program, &error);
     let (mut ours, theirs) = UnixStream::pair().map_err(failed)?;
     let mut command = Command::new(own_program().map_err(failed)?);
-    command.arg0("paseo").arg("__exec").arg(program).args(args).process_group(0);
-    command.stdin(OwnedFd::from(theirs)).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.arg0("paseo").arg("__exec").arg(program).args(args).process_group(0).stdin(OwnedFd::from(theirs));
     prepare(&mut command);
     let mut child = command.spawn().map_err(failed)?;
     // The command holds the other end of the socket.
     drop(command);
-    let pid = Pid::from_child(&child);
     let result = hand_over(&mut ours, stdin).and_then(|()| {
         let mut answer = String::new();
         ours.read_to_string(&mut answer)?;
         Ok(answer)
     });
     let message = match result {
-        Ok(answer) if answer.is_empty() => match (child.stdout.take(), child.stderr.take()) {
-            (Some(stdout), Some(stderr)) => match nonblocking(&stdout).and_then(|()| nonblocking(&stderr)) {
-                Ok(()) => return Ok(Running { pid, stdout, stderr }),
-                Err(error) => failed(error),
-            },
-            _ => format!("cannot start {}: it has no output", program.display()),
-        },
+        Ok(answer) if answer.is_empty() => return Ok(child),
         Ok(answer) => answer,
         Err(error) => failed(error),
     };
+    end(&mut child);
+    Err(message)
+}
+
+/// Ends a child that nobody wants.
+fn end(child: &mut Child) {
     // A trampoline that failed is ending already; nothing else is to be done where this fails.
     let _ = child.kill();
     let _ = child.wait();
-    Err(message)
+}
+
+fn cannot(program: &OsStr, error: &io::Error) -> String {
+    format!("cannot start {}: {}", program.display(), sentence(error))
 }
 
 /// The trampoline: becomes the program that its arguments name.

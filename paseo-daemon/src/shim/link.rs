@@ -1,13 +1,10 @@
 //! The daemon's end: starting a shim, and the link to one that runs.
 
 use std::io;
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use paseo_sdk::provider::{Record, TellId, Whom};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{WaitOptions, waitpid};
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -18,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::child::sentence;
 use super::connection::LONGEST_WORD;
+use super::helper;
 use super::lines::Splitter;
 use super::tree;
 use super::{Hello, Launched, Launching, Ready, Report, Word};
@@ -234,63 +232,19 @@ async fn say(mut writer: OwnedWriteHalf, mut words: mpsc::Receiver<Vec<u8>>) {
 }
 
 /// Starts a shim and waits for its one line.
-fn start(helper: &Path, agent: &str, text: &[u8]) -> Result<Ready, String> {
-    let failed = |error: io::Error| format!("cannot start {}: {}", helper.display(), sentence(&error));
-    let mut command = Command::new(helper);
-    // The agent's id is for people who look at a list of processes. What the shim needs comes on its standard input.
-    command.arg0("paseo").arg("__shim").arg(agent).env_clear();
-    // Else the C library learns from one long line to keep as much memory for the next, and there are many shims.
-    command.env("MALLOC_MMAP_THRESHOLD_", "131072").env("MALLOC_TRIM_THRESHOLD_", "131072");
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut shim = command.spawn().map_err(failed)?;
-    let answer = converse(&mut shim, text);
-    let message = match answer {
-        Ok(Launched::Ready(ready)) => return Ok(ready),
-        Ok(Launched::Failed { message }) => message,
-        Err(error) => {
-            // Where it has ended by itself, there is nobody to kill.
-            let _ = shim.kill();
-            failed(error)
-        }
-    };
-    let _ = shim.wait();
-    Err(message)
-}
-
-fn converse(shim: &mut std::process::Child, text: &[u8]) -> io::Result<Launched> {
-    use std::io::{Read as _, Write as _};
-    let give_up = Instant::now() + START;
-    let (Some(mut stdin), Some(mut stdout)) = (shim.stdin.take(), shim.stdout.take()) else {
-        return Err(io::ErrorKind::BrokenPipe.into());
-    };
-    // The shim reads all of it before it does anything else.
-    stdin.write_all(text)?;
-    drop(stdin);
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"\n") {
-        let left = Timespec::try_from(give_up.saturating_duration_since(Instant::now())).unwrap_or_default();
-        match poll(&mut [PollFd::new(&stdout, PollFlags::IN)], Some(&left)) {
-            Ok(0) => return Err(io::Error::new(io::ErrorKind::TimedOut, "its shim does not answer")),
-            Ok(_) => {}
-            Err(rustix::io::Errno::INTR) => continue,
-            Err(error) => return Err(error.into()),
-        }
-        let mut chunk = [0; 4096];
-        match stdout.read(&mut chunk)? {
-            0 => {
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it is not a helper of paseo, or it crashed"));
-            }
-            count => answer.extend_from_slice(&chunk[..count]),
+fn start(program: &Path, agent: &str, text: &[u8]) -> Result<Ready, String> {
+    let failed = |error: io::Error| format!("cannot start {}: {}", program.display(), sentence(&error));
+    match helper::start(program, "__shim", agent, text).map_err(failed)? {
+        (_, Launched::Ready(ready)) => Ok(ready),
+        (mut shim, Launched::Failed { message }) => {
+            let _ = shim.wait();
+            Err(message)
         }
     }
-    Ok(serde_json::from_slice(&answer)?)
 }
 
 /// How many words may wait for a shim.
 const MOST_WORDS: usize = 16;
-
-/// How long a shim may take to start its agent.
-const START: Duration = Duration::from_secs(30);
 
 /// How long a shim may take to end after its last word.
 const FAREWELL: Duration = Duration::from_secs(2);

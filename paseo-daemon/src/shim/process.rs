@@ -5,7 +5,7 @@ mod obey;
 mod start;
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use rustix::process::{Pid, Signal, WaitStatus};
 use self::input::{Fed, Input};
 use super::child::sentence;
 use super::connection::Connection;
+use super::helper;
 use super::journal::Journal;
 use super::lines::{Splitter, line};
 use super::signals::{self, Bell};
@@ -30,12 +31,8 @@ pub(crate) fn main() -> i32 {
         Ok((ready, shim)) => (Launched::Ready(ready), Some(shim)),
         Err(message) => (Launched::Failed { message }, None),
     };
-    let mut line = serde_json::to_vec(&answer).unwrap_or_default();
-    line.push(b'\n');
-    // Whoever started this may have gone; the agent runs all the same.
-    let _ = io::stdout().write_all(&line).and_then(|()| io::stdout().flush());
+    helper::answer(&answer);
     let Some(mut shim) = shim else { return 1 };
-    start::let_go_of_stdio();
     shim.serve();
     0
 }

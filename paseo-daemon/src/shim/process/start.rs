@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -14,6 +14,7 @@ use rustix::process::{Signal, getpid, umask};
 use super::input::Input;
 use super::{Output, Phase, Shim};
 use crate::shim::child::{self, Running, nonblocking, sentence};
+use crate::shim::helper;
 use crate::shim::journal::{self, Journal};
 use crate::shim::signals::{self, Bell};
 use crate::shim::{Launching, MARKER, Ready, SHIM_FILE, tree};
@@ -21,15 +22,8 @@ use crate::shim::{Launching, MARKER, Ready, SHIM_FILE, tree};
 impl Shim {
     /// Starts the agent; leaves nothing behind when it cannot.
     pub(super) fn start() -> Result<(Ready, Shim), String> {
-        // It fails only for a leader of a group, which a daemon's child is not.
-        let _ = rustix::process::setsid();
-        #[cfg(target_os = "linux")]
-        rustix::process::set_child_subreaper(Some(getpid())).map_err(|error| sentence(&error.into()))?;
-        let mut text = Vec::new();
-        io::stdin().read_to_end(&mut text).map_err(|error| sentence(&error))?;
-        let launching: Launching =
-            serde_json::from_slice(&text).map_err(|error| format!("this shim was not told what to start: {error}"))?;
-        drop(text);
+        helper::detach().map_err(|error| sentence(&error))?;
+        let launching: Launching = helper::order()?;
         for path in [&launching.run_dir, &launching.socket, &launching.cwd] {
             if !path.is_absolute() {
                 return Err(format!("{} is not an absolute path", path.display()));
@@ -122,17 +116,6 @@ impl Shim {
             shim.stuck(&error);
         }
         Ok((ready, shim))
-    }
-}
-
-/// Leaves the pipes of whoever started this.
-pub(super) fn let_go_of_stdio() {
-    let null = OpenOptions::new().read(true).write(true).open("/dev/null");
-    if let Ok(null) = null {
-        // Without it the pipes stay open, and whoever started this has read its line already.
-        let _ = rustix::stdio::dup2_stdin(&null);
-        let _ = rustix::stdio::dup2_stdout(&null);
-        let _ = rustix::stdio::dup2_stderr(&null);
     }
 }
 
