@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
 use crate::owner::now;
+use crate::shim::child::sentence;
 use crate::shim::{helper, link, tree};
 use crate::store;
 
@@ -177,7 +178,7 @@ pub async fn ended(path: &Path) -> io::Result<Ended> {
         match look(path).await? {
             Some(State::Ended(ended)) => return Ok(ended),
             Some(State::Running(runner)) => runner.gone().await,
-            None => return Err(io::ErrorKind::NotFound.into()),
+            None => return Err(io::Error::new(io::ErrorKind::NotFound, "it was never started")),
         }
     }
 }
@@ -220,26 +221,33 @@ impl Runner {
 fn start_one(program: &Path, order: &Order) -> io::Result<()> {
     // What an earlier runner left behind, should it have been lost, is ended by this.
     match state(&order.state) {
-        Ok(Some(State::Running(_))) => return Err(io::ErrorKind::AlreadyExists.into()),
+        Ok(Some(State::Running(_))) => return Err(busy()),
         Ok(_) => {}
         Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => {
-            let aside = order.state.clone();
+            let aside = store::set_aside(&order.state, now())?;
             tracing::warn!(aside = %aside.display(), "the state of a hook could not be understood");
         }
         Err(error) => return Err(error),
     }
-    let (mut runner, answer) = helper::start(program, "__hook", &order.name, &serde_json::to_vec(order)?)?;
+    let failed =
+        |error: io::Error| io::Error::other(format!("cannot start {}: {}", program.display(), sentence(&error)));
+    let text = serde_json::to_vec(order)?;
+    let (mut runner, answer) = helper::start(program, "__hook", &order.name, &text).map_err(failed)?;
     let error = match answer {
         Answer::Running {} => {
             let pid = i64::from(runner.id());
-            let _ = (pid, Handle::current());
+            Handle::current().spawn(async move { link::reap(pid).await });
             return Ok(());
         }
-        Answer::Busy {} => io::ErrorKind::AlreadyExists.into(),
+        Answer::Busy {} => busy(),
         Answer::Failed { message } => io::Error::other(message),
     };
     let _ = runner.wait();
     Err(error)
+}
+
+fn busy() -> io::Error {
+    io::Error::new(io::ErrorKind::AlreadyExists, "it is running already")
 }
 
 /// Ends what a runner that was killed left behind, and says so in its state file.

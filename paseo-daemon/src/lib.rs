@@ -20,7 +20,6 @@ pub mod config;
 #[doc(hidden)]
 pub mod fault;
 pub mod home;
-#[doc(hidden)]
 pub mod hook;
 pub mod lock;
 pub mod log;

@@ -95,7 +95,7 @@ impl Tail {
 
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend(bytes);
-        let over = 0;
+        let over = self.bytes.len().saturating_sub(self.most);
         self.bytes.drain(..over);
         self.left_out += over as u64;
     }

@@ -172,7 +172,7 @@ impl Hook {
         if self.is_stopped() {
             return Err(failure(self.ended_by(Why::Stopped, &format!("before {name} ran"))));
         }
-        if false {
+        if self.is_late() {
             return Err(failure(self.ended_by(Why::Late, &format!("before {name} ran"))));
         }
         self.log.begin(line);
@@ -252,7 +252,7 @@ impl Hook {
         }
         match command.phase {
             Phase::Running if command.exit.is_some() => {
-                command.phase = Phase::Draining { until: Instant::now() };
+                command.phase = Phase::Draining { until: Instant::now() + DRAIN };
             }
             Phase::Running if self.is_late() => self.stop(command, Why::Late),
             _ => {}
@@ -319,7 +319,7 @@ impl Command {
     }
 
     fn tree(&self, keep: &[String]) -> tree::Look {
-        tree::descendants(&keep[..0], self.exit.is_none().then_some(self.pid))
+        tree::descendants(keep, self.exit.is_none().then_some(self.pid))
     }
 }
 

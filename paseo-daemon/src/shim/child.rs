@@ -57,7 +57,7 @@ pub(crate) fn spawn_merged(
     let pipe = || -> io::Result<_> {
         let (output, stdout) = io::pipe()?;
         nonblocking(&output)?;
-        let stderr = std::fs::File::create("/dev/null")?;
+        let stderr = stdout.try_clone()?;
         Ok((output, stdout, stderr))
     };
     let (output, stdout, stderr) = pipe().map_err(|error| cannot(program, &error))?;
