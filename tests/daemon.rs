@@ -11,3 +11,4 @@ mod restart;
 mod terminal;
 mod turns;
 pub(crate) mod watching;
+mod worktrees;

@@ -107,6 +107,9 @@ fn read(commit: &gix::Commit<'_>) -> Result<Commands, String> {
     let blob = file.object().map_err(|_| "`paseo.json` of the base commit cannot be read".to_owned())?;
     let value: serde_json::Value = serde_json::from_slice(&blob.data)
         .map_err(|error| format!("`paseo.json` of the base commit is not JSON: {error}"))?;
+    if !value.is_object() {
+        return Err("`paseo.json` of the base commit is not an object".to_owned());
+    }
     let settings: Settings = serde_path_to_error::deserialize(value)
         .map_err(|error| format!("`paseo.json` of the base commit: {}: {}", error.path(), error.inner()))?;
     Ok(settings.worktree.unwrap_or_default())
