@@ -101,6 +101,59 @@ fn a_terminal_is_shown_how_far_a_worktree_is_and_in_the_end_only_where() {
 }
 
 #[test]
+fn a_worktree_is_archived_and_comes_back() {
+    let place = Place::new();
+    let made = place.run(&["worktree", "create", "fix/it"]);
+    let path = PathBuf::from(made.stdout.trim());
+    std::fs::write(path.join("new"), "work").expect("a file");
+    let unsaid = place.run(&["worktree", "archive", "fix-it"]);
+    assert_eq!((unsaid.code, unsaid.stdout.as_str()), (2, ""), "{unsaid:?}");
+    assert!(unsaid.stderr.contains("hint: add --yes"), "{unsaid:?}");
+    let refused = place.run(&["worktree", "archive", "fix-it", "--yes"]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.stderr.contains("?? new") && refused.stderr.contains("--force"), "{refused:?}");
+    let archived = place.run(&["worktree", "archive", "fix-it", "--yes", "--force"]);
+    assert_eq!(
+        (archived.code, archived.stdout.as_str()),
+        (
+            0,
+            "archived fix-it, with branch fix/it; 1 uncommitted file kept\n`paseo worktree restore fix-it` brings it back\n"
+        ),
+        "{archived:?}"
+    );
+    assert!(!path.exists() && place.run(&["worktree", "ls", "-q"]).stdout.is_empty());
+    let unknown = place.run(&["worktree", "restore", "fix-at"]);
+    assert!(unknown.code == 1 && unknown.stderr.contains("hint: there are: fix-it"), "{unknown:?}");
+    let back = place.run(&["worktree", "restore", "fix-it"]);
+    assert_eq!((back.code, back.stdout.trim()), (0, path.to_str().expect("text")), "{back:?}");
+    assert_eq!(std::fs::read_to_string(path.join("new")).expect("it is back"), "work");
+    // By its path, and in words for programs.
+    let path = path.to_str().expect("text");
+    let kept = place.run(&["worktree", "archive", path, "-y", "--force", "--keep-branch", "--json"]);
+    let kept: serde_json::Value = serde_json::from_str(&kept.stdout).expect("JSON");
+    assert_eq!((&kept["branchRemoved"], &kept["keptFiles"]), (&false.into(), &1.into()));
+}
+
+#[test]
+fn a_setup_that_fails_is_said_where_the_worktree_is_made() {
+    let place = Place::new();
+    std::fs::write(place.repository().join("paseo.json"), r#"{"worktree": {"setup": "echo broken; exit 3"}}"#)
+        .expect("settings");
+    for args in [&["add", "--all"][..], &["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "settings"]] {
+        let git = Command::new("git").args(args).current_dir(place.repository()).status().expect("git");
+        assert!(git.success());
+    }
+    let made = place.run(&["worktree", "create", "fix/it"]);
+    assert_eq!(made.code, 0, "{made:?}");
+    assert!(made.stderr.contains("the setup failed: `echo broken; exit 3` failed with exit code 3"), "{made:?}");
+    assert!(made.stderr.contains("its output: "), "{made:?}");
+    assert!(place.run(&["worktree", "ls"]).stdout.contains("setup failed"));
+    let run = place.run(&["run", "--provider", "shell", "--mode", "full-access", "--worktree", "fix/2", "echo on"]);
+    assert_eq!((run.code, run.stdout.as_str()), (0, "on\n"), "{run:?}");
+    assert!(run.stderr.contains("setup of the worktree failed"), "{run:?}");
+}
+
+#[test]
 fn a_permission_is_exit_code_4_and_is_answered_by_another_command() {
     let place = Place::new();
     let asks = place.run(&["run", "--provider", "shell", "--title", "asker", "echo secret plan"]);
