@@ -278,6 +278,86 @@ async fn a_pull_request_runs_nothing_until_a_person_trusts_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn bad_requests_about_worktrees_name_the_field_and_change_nothing() {
+    let lab = repository(&json!({}));
+    let daemon = lab.daemon().await;
+    let client = daemon.client();
+    let work = lab.work().display().to_string();
+    let made = client.create_worktree(branch_off(&lab, "fix/it")).await.expect("it is made");
+    let foreign = lab.path("foreign").display().to_string();
+    git(&lab.work(), &["worktree", "add", "--quiet", "-b", "foreign", &foreign]);
+    let below = Path::new(&made.worktree_path).join("below");
+    std::fs::create_dir(&below).expect("a directory");
+    let mut refusals = Vec::new();
+    for (operation, request) in [
+        ("create_worktree", json!({ "cwd": work })),
+        ("create_worktree", json!({ "cwd": work, "action": "branch-off" })),
+        ("create_worktree", json!({ "cwd": work, "action": "branch-off", "branchName": "a b" })),
+        ("create_worktree", json!({ "cwd": work, "action": "branch-off", "branchName": "x", "refName": "y" })),
+        ("create_worktree", json!({ "cwd": work, "action": "branch-off", "branchName": "x", "baseBranch": "none" })),
+        ("create_worktree", json!({ "cwd": work, "action": "branch-off", "branchName": "x", "fetch": true })),
+        ("create_worktree", json!({ "cwd": work, "action": "checkout" })),
+        ("create_worktree", json!({ "cwd": work, "action": "checkout", "refName": "none" })),
+        ("create_worktree", json!({ "cwd": work, "action": "checkout", "refName": "main" })),
+        ("create_worktree", json!({ "cwd": work, "githubPrNumber": 0 })),
+        ("create_worktree", json!({ "cwd": work, "githubPrNumber": 7 })),
+        ("create_worktree", json!({ "cwd": work, "githubPrNumber": 7, "branchName": "x" })),
+        ("create_worktree", json!({ "action": "branch-off", "branchName": "x" })),
+        ("archive_worktree", json!({})),
+        ("archive_worktree", json!({ "worktreeSlug": "fix-it", "worktreePath": made.worktree_path })),
+        ("archive_worktree", json!({ "worktreeSlug": "Fix It", "cwd": work })),
+        ("archive_worktree", json!({ "worktreeSlug": "none", "cwd": work })),
+        ("archive_worktree", json!({ "worktreeSlug": "none" })),
+        ("archive_worktree", json!({ "worktreePath": "relative" })),
+        ("archive_worktree", json!({ "worktreePath": "/does/not/exist" })),
+        ("archive_worktree", json!({ "worktreePath": work })),
+        ("archive_worktree", json!({ "worktreePath": foreign })),
+        ("archive_worktree", json!({ "worktreePath": below })),
+        ("restore_worktree", json!({ "cwd": work })),
+        ("restore_worktree", json!({ "worktreeSlug": "none", "cwd": work })),
+        ("restore_worktree", json!({ "worktreeSlug": "fix-it" })),
+        ("trust_worktree", json!({ "worktreeSlug": "none", "cwd": work })),
+        ("trust_worktree", json!({ "worktreePath": foreign })),
+    ] {
+        let error = client.call(operation, request.clone()).await.expect_err("it is refused");
+        let error = serde_json::to_string_pretty(&error).expect("it is data");
+        let shown = format!("{operation} {request}\n{error}");
+        let root = lab.path("").display().to_string();
+        let shown = shown.replace(&root, "<lab>/");
+        refusals.push(shown);
+    }
+    let tree = Path::new(&made.worktree_path).parent().and_then(Path::file_name).expect("a name");
+    insta::assert_snapshot!(refusals.join("\n").replace(tree.to_str().expect("text"), "<repository>"));
+    assert_eq!(git(&lab.work(), &["worktree", "list"]).lines().count(), 3);
+    assert_eq!(git(&lab.work(), &["branch", "--list"]).lines().count(), 3);
+    lab.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worktree_goes_again_when_its_agent_cannot_be_made() {
+    let lab = repository(&json!({ "worktree": { "setup": "touch ready.log" } }));
+    let daemon = lab.daemon().await;
+    let client = daemon.client();
+    let id: AgentId = "11111111-1111-4111-8111-111111111111".parse().expect("an id");
+    let in_its_place = lab.home().join(format!("agents/{id}.json"));
+    std::fs::create_dir_all(in_its_place.join("x")).expect("a directory");
+    let before = git(&lab.work(), &["for-each-ref"]);
+    let task = lab.script("true").worktree(branch_off(&lab, "fix/it"));
+    let task = CreateAgent { agent_id: Some(id), ..task };
+    let error = client.create_agent(task.clone()).await.expect_err("its file cannot be written");
+    assert_eq!(error.code, Code::Unavailable, "{error}");
+    assert!(listed(&client, &lab).await.is_empty());
+    assert_eq!(git(&lab.work(), &["for-each-ref"]), before);
+    assert_eq!(git(&lab.work(), &["worktree", "list"]).lines().count(), 1);
+    // One that was there before stays.
+    let made = client.create_worktree(branch_off(&lab, "fix/it")).await.expect("it is made");
+    client.create_agent(task).await.expect_err("its file cannot be written");
+    assert_eq!(listed(&client, &lab).await[0].worktree_path, made.worktree_path);
+    std::fs::remove_dir_all(in_its_place).expect("it was there");
+    lab.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn archiving_refuses_while_somebody_works_there_and_archives_agents_that_are_idle() {
     let lab = repository(&json!({}));
     let daemon = lab.daemon().await;

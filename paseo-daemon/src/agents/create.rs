@@ -156,9 +156,11 @@ impl Core {
         let made = blocking(|| self.write_down(request, plan, id, worktree.clone()));
         match (made, worktree) {
             (Ok(owned), _) => Ok(owned),
-            (Err(error), worktree) => {
-                if let Some(worktree) = worktree.filter(|worktree| worktree.created) {
-                    self.worktrees.roll_back(&worktree).await?;
+            (Err(mut error), worktree) => {
+                if let Some(worktree) = worktree.filter(|worktree| worktree.created)
+                    && let Err(kept) = self.worktrees.roll_back(&worktree).await
+                {
+                    error.message = format!("{}; and {}", error.message, kept.message);
                 }
                 Err(error)
             }
