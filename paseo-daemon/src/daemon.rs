@@ -64,6 +64,7 @@ impl Handle<ShutdownDaemon> for Core {
     }
 }
 
-fn works(status: Status) -> bool {
+/// Whether an agent works, or waits within its turn.
+pub(crate) fn works(status: Status) -> bool {
     matches!(status, Status::Starting | Status::Running | Status::Waiting)
 }

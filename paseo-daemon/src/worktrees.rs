@@ -418,19 +418,19 @@ impl Worktrees {
         }
     }
 
-    /// Says whether the setup of a worktree runs, and ends it when it is `stopped`.
-    pub(crate) async fn setup_runs(&self, place: &Place, stopped: bool) -> bool {
+    /// Says whether the setup of a worktree runs.
+    pub(crate) async fn setup_runs(&self, place: &Place) -> bool {
         let Some(git_dir) = hooks::git_dir_of(&place.path) else { return false };
-        let state = Hook::Setup.state(&git_dir);
         let look = move || Ok(hooks::how_it_is(&git_dir, Hook::Setup).status == SetupStatus::Running);
-        let runs = blocking(look).await.unwrap_or(false);
-        if runs
-            && stopped
-            && let Err(error) = crate::hook::stop(&state).await
-        {
+        blocking(look).await.unwrap_or(false)
+    }
+
+    /// Ends the setup of a worktree, if it runs.
+    pub(crate) async fn stop_setup(&self, place: &Place) {
+        let Some(git_dir) = hooks::git_dir_of(&place.path) else { return };
+        if let Err(error) = crate::hook::stop(&Hook::Setup.state(&git_dir)).await {
             tracing::warn!("the setup of {} cannot be stopped: {error}", place.slug);
         }
-        runs
     }
 
     /// Brings back a worktree that was archived, in the repository of `cwd`.
@@ -558,7 +558,7 @@ impl Worktrees {
         if place.path != path {
             return Err(kept("it is not where paseo makes them"));
         }
-        self.setup_runs(&place, true).await;
+        self.stop_setup(&place).await;
         let slug = place.slug.clone();
         match self.ask(&place.site, |ticket| Input::RollBack { ticket, slug }).await? {
             Answer::RolledBack => Ok(()),

@@ -149,7 +149,8 @@ async fn a_setup_that_fails_is_told_and_the_worktree_stays() {
     let lab = repository(&json!({ "worktree": { "setup": setup } }));
     let daemon = lab.daemon().await;
     let client = daemon.client();
-    let done = client.create_agent(lab.script("echo here").worktree(branch_off(&lab, "fix/it"))).await.expect("it runs");
+    let done =
+        client.create_agent(lab.script("echo here").worktree(branch_off(&lab, "fix/it"))).await.expect("it runs");
     assert_eq!(done.last_message.as_deref(), Some("here"), "it goes on all the same");
     let agent = client.get_agent_status(GetAgentStatus { agent_id: (&done.agent_id).into() }).await.expect("a status");
     let worktree = agent.worktree.expect("a worktree");
@@ -223,7 +224,8 @@ fn with_pull_request(lab: &Lab) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pull_request_runs_nothing_until_a_person_trusts_it() {
-    let mut lab = repository(&json!({ "worktree": { "setup": "touch ours.log", "teardown": "touch $PASEO_HOME/down" } }));
+    let mut lab =
+        repository(&json!({ "worktree": { "setup": "touch ours.log", "teardown": "touch $PASEO_HOME/down" } }));
     with_pull_request(&lab);
     let programs = lab.path("programs");
     std::fs::create_dir(&programs).expect("a directory");
@@ -262,7 +264,8 @@ async fn a_pull_request_runs_nothing_until_a_person_trusts_it() {
     let shell = client.create_agent(lab.script("true")).await.expect("it runs").agent_id;
     let inside = inside(&lab, &shell);
     let trust = TrustWorktree { worktree_path: Some(made.worktree_path.clone()), ..TrustWorktree::default() };
-    let forbidden = |result: Result<Worktree, ApiError>| assert_eq!(result.expect_err("not for it").code, Code::Forbidden);
+    let forbidden =
+        |result: Result<Worktree, ApiError>| assert_eq!(result.expect_err("not for it").code, Code::Forbidden);
     forbidden(inside.trust_worktree(trust.clone()).await);
     forbidden(inside.create_worktree(CreateWorktree { trust: true, ..request.clone() }).await);
     let child = lab.script("true").worktree(CreateWorktree { trust: true, ..request.clone() });
@@ -373,7 +376,8 @@ async fn archiving_refuses_while_somebody_works_there_and_archives_agents_that_a
     assert_eq!(refused.code, Code::Refused);
     assert!(refused.message.contains(busy.as_str()) && refused.message.contains("?? new"), "{refused}");
     let details = refused.details.expect("details");
-    assert_eq!((&details["agents"], &details["files"]), (&json!([busy]), &json!(["?? new"])));
+    let works = format!("agent {busy} (a test) works there");
+    assert_eq!((&details["atWork"], &details["files"]), (&json!([works]), &json!(["?? new"])));
     let status = async |agent: &AgentId| {
         client.get_agent_status(GetAgentStatus { agent_id: agent.into() }).await.expect("a status").status
     };
@@ -404,6 +408,25 @@ async fn archiving_refuses_while_somebody_works_there_and_archives_agents_that_a
     // What an agent did there is still known.
     let entries = timeline(&client, &busy).await;
     assert!(entries.iter().any(|entry| matches!(entry.what, Happening::TurnEnded { .. })));
+    lab.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn archiving_waits_for_a_setup_or_ends_it() {
+    let lab = repository(&json!({ "worktree": { "setup": [AT_THE_GATE] } }));
+    lab.fifo("gate");
+    let daemon = lab.daemon().await;
+    let client = daemon.client();
+    let request = CreateWorktree { wait_for_setup: Some(false), ..branch_off(&lab, "fix/it") };
+    let made = client.create_worktree(request).await.expect("it is made");
+    let refused = client.archive_worktree(archive(&made)).await.expect_err("its setup runs");
+    assert_eq!(
+        (refused.code, &refused.details.expect("details")["atWork"]),
+        (Code::Refused, &json!(["its setup runs"]))
+    );
+    let force = ArchiveWorktree { force: true, ..archive(&made) };
+    client.archive_worktree(force).await.expect("it goes");
+    assert!(!Path::new(&made.worktree_path).exists());
     lab.end(&client).await;
 }
 

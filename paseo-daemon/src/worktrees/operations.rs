@@ -7,15 +7,14 @@ use paseo_sdk::catalogue::{
     ArchiveWorktree, ArchivedWorktree, CreateWorktree, ListWorktrees, RestoreWorktree, TrustWorktree, Worktrees,
 };
 use paseo_sdk::error::{ApiError, Code};
-use paseo_sdk::machine::worktree::Inspection;
 use paseo_sdk::model::{Agent, AgentId, Setup, Status, Worktree};
 use paseo_sdk::operation::{Caller, Handle};
-use serde_json::json;
 
 use super::Place;
 use crate::Core;
-use crate::agents::{Owned, belongs, has_left};
+use crate::agents::{Owned, belongs};
 use crate::config::Scope;
+use crate::daemon::works;
 
 impl Handle<CreateWorktree> for Core {
     async fn handle(&self, caller: Caller, request: CreateWorktree) -> Result<Worktree, ApiError> {
@@ -61,9 +60,16 @@ impl Handle<ArchiveWorktree> for Core {
         let _leaving = self.worktrees.leave(&place)?;
         let inspection = self.worktrees.inspect(&place).await?;
         let here = self.agents_in(&place);
-        let setup_runs = self.worktrees.setup_runs(&place, false).await;
-        object(&inspection, &here, setup_runs, request.force)?;
-        self.worktrees.setup_runs(&place, true).await;
+        let busy = here.iter().map(|owned| owned.live.view().agent.clone()).filter(is_busy);
+        let mut at_work: Vec<_> =
+            busy.map(|agent| format!("agent {} ({}) works there", agent.agent_id, agent.title)).collect();
+        if self.worktrees.setup_runs(&place).await {
+            at_work.push("its setup runs".to_owned());
+        }
+        if let Some(objection) = inspection.objection(request.force, &at_work) {
+            return Err(objection);
+        }
+        self.worktrees.stop_setup(&place).await;
         let mut agents = Vec::new();
         for owned in &here {
             owned.archive().await?;
@@ -110,6 +116,11 @@ impl Handle<TrustWorktree> for Core {
         let worktrees = self.worktrees.with_progress(caller.reporter);
         worktrees.trust(&place, request.wait_for_setup.unwrap_or(true)).await
     }
+}
+
+/// Whether an agent works, or is about to.
+fn is_busy(agent: &Agent) -> bool {
+    works(agent.status) || !agent.queued.is_empty()
 }
 
 impl Core {
@@ -176,42 +187,4 @@ impl Core {
         };
         self.agents.all().into_iter().filter(here).collect()
     }
-}
-
-/// Refuses to archive a worktree with what would be lost or cut off.
-fn object(inspection: &Inspection, here: &[Arc<Owned>], setup_runs: bool, force: bool) -> Result<(), ApiError> {
-    let objection = inspection.objection(force);
-    if force {
-        return objection.map_or(Ok(()), Err);
-    }
-    let at_work = |owned: &&Arc<Owned>| {
-        let view = owned.live.view();
-        !view.agent.queued.is_empty()
-            || view.agent.turn.is_some()
-            || (view.has_process && !has_left(&view) && view.agent.status != Status::Idle)
-    };
-    let busy: Vec<_> = here.iter().filter(at_work).map(|owned| owned.live.view().agent.clone()).collect();
-    let mut reasons = Vec::new();
-    if !busy.is_empty() {
-        let names: Vec<_> = busy.iter().map(|agent| format!("{} ({})", agent.agent_id, agent.title)).collect();
-        reasons.push(format!("agents work in it: {}", names.join(", ")));
-    }
-    if setup_runs {
-        reasons.push("its setup is running".to_owned());
-    }
-    if reasons.is_empty() {
-        return objection.map_or(Ok(()), Err);
-    }
-    let agents: Vec<_> = busy.iter().map(|agent| &agent.agent_id).collect();
-    let mut error = objection.unwrap_or_else(|| {
-        ApiError::new(Code::Refused, format!("the worktree {} stays", inspection.path))
-            .hint("wait for it, or give `force` (`--force`) to end what runs there")
-            .details(json!({ "worktreePath": inspection.path }))
-    });
-    let separator = if error.message.contains(": ") { "; " } else { ": " };
-    error.message.push_str(&format!("{separator}{}", reasons.join("; ")));
-    if let Some(details) = &mut error.details {
-        details["agents"] = json!(agents);
-    }
-    Err(error)
 }

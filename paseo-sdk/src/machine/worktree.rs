@@ -297,7 +297,7 @@ impl Repository {
             (State::Inspecting(_) | State::Recalling { .. }, _) if cancelled => self.finish(None),
             (State::Inspecting(wish), Fact::Inspected(inspection)) => {
                 // Who only asks is told how it is; what is not in the way of force is theirs to weigh.
-                let objection = inspection.objection(wish.is_none_or(|wish| wish.force));
+                let objection = inspection.objection(wish.is_none_or(|wish| wish.force), &[]);
                 match (objection, wish) {
                     (Some(objection), _) => self.finish(Some((ticket, Answer::Failed(objection)))),
                     (None, None) => self.finish(Some((ticket, Answer::Inspected(inspection)))),

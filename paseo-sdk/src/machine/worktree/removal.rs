@@ -36,42 +36,53 @@ pub struct Inspection {
 }
 
 impl Inspection {
-    /// Returns why the worktree cannot go now.
+    /// Returns why the worktree cannot go now. `at_work` says what runs there, a few words each: only force ends that.
     #[must_use]
-    pub fn objection(&self, force: bool) -> Option<ApiError> {
-        let refused = |why: String, hint: String, details: serde_json::Value| {
-            let mut details = details;
+    pub fn objection(&self, force: bool, at_work: &[String]) -> Option<ApiError> {
+        let refused = |why: String, hint: String, mut details: serde_json::Value| {
             details["worktreePath"] = self.path.clone().into();
-            ApiError::new(Code::Refused, format!("the worktree {} stays: {why}", self.path)).hint(hint).details(details)
+            Some(
+                ApiError::new(Code::Refused, format!("the worktree {} stays: {why}", self.path))
+                    .hint(hint)
+                    .details(details),
+            )
         };
         if let Some(reason) = &self.locked {
             let said = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
             let hint = format!("`git worktree unlock {}`, then again", self.path);
-            return Some(refused(format!("somebody locked it{said}"), hint, serde_json::json!({})));
+            return refused(format!("somebody locked it{said}"), hint, serde_json::json!({}));
         }
         if !self.repositories.is_empty() {
             let why =
                 format!("what other repositories in it hold cannot be put away: {}", self.repositories.join("; "));
             let hint = "push from there or move them elsewhere, then again".to_owned();
-            return Some(refused(why, hint, serde_json::json!({ "repositories": self.repositories })));
+            return refused(why, hint, serde_json::json!({ "repositories": self.repositories }));
         }
-        if force || (self.changed == 0 && self.operation.is_none()) {
+        if force {
             return None;
         }
-        let mut reasons: Vec<String> =
-            self.operation.iter().map(|operation| format!("{operation} is under way")).collect();
+        let mut reasons = at_work.to_vec();
+        reasons.extend(self.operation.iter().map(|operation| format!("{operation} is under way")));
         if self.changed > 0 {
             let shown: Vec<_> = self.changes.iter().take(SHOWN).map(String::as_str).collect();
             let more = self.changed - i64::try_from(shown.len()).unwrap_or(i64::MAX);
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             reasons.push(format!("it has uncommitted or untracked files: {}{more}", shown.join(", ")));
         }
-        Some(refused(
-            reasons.join("; "),
-            "commit them, or give `force` (`--force`): it puts them away too, and restoring brings them back"
-                .to_owned(),
-            serde_json::json!({ "files": self.changes, "count": self.changed, "operation": self.operation }),
-        ))
+        let hint = match (self.changed > 0 || self.operation.is_some(), at_work.is_empty()) {
+            (false, true) => return None,
+            (true, true) => {
+                "commit them, or give `force` (`--force`): files are put away then, and restoring brings them back"
+            }
+            (true, false) => {
+                "wait and commit, or give `force` (`--force`): what runs is ended then, and files are put away"
+            }
+            (false, false) => "wait for that, or give `force` (`--force`) to end it",
+        };
+        let details = serde_json::json!({
+            "files": self.changes, "count": self.changed, "operation": self.operation, "atWork": at_work
+        });
+        refused(reasons.join("; "), hint.to_owned(), details)
     }
 }
 
