@@ -90,6 +90,7 @@ struct Errand {
 }
 
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "at most some hundreds wait, and most are the large one")]
 enum What {
     Create(Want),
     RollBack(String),
@@ -384,7 +385,7 @@ impl Repository {
     }
 
     fn make(&mut self, ticket: Ticket, cancelled: bool, note: Note, make: Make, from: Option<Box<Recalled>>) {
-        let step = make.step(&note, from.as_ref());
+        let step = make.step(&note, from.as_deref());
         self.go_on(ticket, cancelled, State::Making { note, make, from }, step);
     }
 

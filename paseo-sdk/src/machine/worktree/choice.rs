@@ -191,6 +191,7 @@ pub struct Tree {
 
 /// Which kind of worktree it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there is one for each worktree, and most are the large one")]
 pub enum Kind {
     /// The main checkout.
     Main,

@@ -19,15 +19,15 @@ pub(super) enum Make {
 }
 
 impl Make {
-    pub(super) fn step(self, note: &Note, from: Option<&Box<Recalled>>) -> Step {
+    pub(super) fn step(self, note: &Note, from: Option<&Recalled>) -> Step {
         let note = note.clone();
         match (self, from) {
             (Make::Mark, _) => Step::Mark(note),
             (Make::Branch, _) => Step::MakeBranch(note),
-            (Make::Refill, Some(from)) => Step::Refill(note, from.clone()),
+            (Make::Refill, Some(from)) => Step::Refill(note, Box::new(from.clone())),
             (Make::Tree | Make::Refill, _) => Step::MakeTree(note),
             (Make::Note, _) => Step::WriteNote(note),
-            (Make::Forget, Some(from)) => Step::Forget(from.clone()),
+            (Make::Forget, Some(from)) => Step::Forget(Box::new(from.clone())),
             (Make::Unmark | Make::Forget, _) => Step::Unmark(note),
         }
     }
