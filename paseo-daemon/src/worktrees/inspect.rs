@@ -57,7 +57,8 @@ pub(super) fn find_ours(site: &Site, slug: &str) -> Result<(Registered, Note), A
 pub(super) fn inspect(site: &Site, slug: &str) -> Result<Inspection, ApiError> {
     let (tree, note) = find_ours(site, slug)?;
     let unreadable = |error| internal(&format!("cannot read the worktree {}", tree.path.display()), &error);
-    let repository = archive::open(&tree, &tree.path)?;
+    // Looking writes nothing.
+    let repository = archive::open(&tree, &tree.path)?.with_object_memory();
     if repository.head_id().is_err() {
         let message = format!("the worktree {} stays: its branch has no commit yet", tree.path.display());
         return Err(ApiError::new(Code::Refused, message).hint("commit something there, or switch to another branch"));
