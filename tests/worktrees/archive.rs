@@ -49,7 +49,10 @@ impl Scratch {
         }
         assert!(error.hint.is_some(), "{error:?}");
         let (project, home) = self.everything();
-        assert_eq!(before.0.iter().filter(|(name, as_it_was)| project.get(*name) != Some(*as_it_was)).collect::<Vec<_>>(), []);
+        assert_eq!(
+            before.0.iter().filter(|(name, as_it_was)| project.get(*name) != Some(*as_it_was)).collect::<Vec<_>>(),
+            []
+        );
         assert_eq!(project.len(), before.0.len(), "nothing new in the repository");
         assert!(before.1 == home, "nothing has changed in paseo's home");
         error
@@ -73,9 +76,13 @@ pub(super) fn assert_gone(scratch: &Scratch, tree: &Path, archived: &Archived) {
         assert!(!try_git(&project, &["show-ref".as_ref(), name.as_ref()]).status.success(), "no branch");
         assert!(!project.join(".git/logs").join(&name).exists(), "no reflog");
         let config = std::fs::read_to_string(project.join(".git/config")).expect("a configuration");
-        assert!(!config.contains(&format!("\"{branch}\"")) && !config.contains(&format!("onbranch:{branch}")), "{config}");
+        assert!(
+            !config.contains(&format!("\"{branch}\"")) && !config.contains(&format!("onbranch:{branch}")),
+            "{config}"
+        );
     }
-    let checked = try_git(&project, &["fsck".as_ref(), "--strict".as_ref(), "--no-dangling".as_ref(), "--no-progress".as_ref()]);
+    let checked =
+        try_git(&project, &["fsck".as_ref(), "--strict".as_ref(), "--no-dangling".as_ref(), "--no-progress".as_ref()]);
     let said = [checked.stdout, checked.stderr].concat();
     assert!(checked.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
     assert_eq!(git_line(&project, &["rev-parse", &archived.reference]), archived.commit);
@@ -153,6 +160,8 @@ async fn changes_that_the_index_hides_are_found_and_looking_at_them_writes_nothi
 #[tokio::test]
 async fn some_things_are_in_the_way_even_of_force() {
     let scratch = Scratch::new();
+    scratch.write("left/out", "of a sparse checkout\n");
+    scratch.commit("a directory");
     let tree = scratch.tree("fix/foo").await;
     put(&tree, "nested/deep/file", "content\n");
     git(&tree.join("nested/deep"), &["init", "--quiet"]);
@@ -169,6 +178,10 @@ async fn some_things_are_in_the_way_even_of_force() {
     git(&tree, &["switch", "--quiet", "--orphan", "unborn"]);
     scratch.refuses("fix-foo", true, Code::Refused, &["has no commit yet"]).await;
     git(&tree, &["switch", "--quiet", "fix/foo"]);
+
+    git(&tree, &["sparse-checkout", "set", "--sparse-index", "docs"]);
+    scratch.refuses("fix-foo", true, Code::Refused, &["sparse index"]).await;
+    git(&tree, &["sparse-checkout", "reapply", "--no-sparse-index"]);
     scratch.archive("fix-foo", false).await.expect("nothing is in the way any more");
 }
 

@@ -16,8 +16,12 @@ use super::{Scratch, branch_off};
 #[test]
 fn what_is_archived_by_force_comes_back_byte_for_byte() {
     let template = template();
-    let config =
-        ProptestConfig { cases: cases(), failure_persistence: None, max_shrink_iters: 200, ..ProptestConfig::default() };
+    let config = ProptestConfig {
+        cases: cases(),
+        failure_persistence: None,
+        max_shrink_iters: 200,
+        ..ProptestConfig::default()
+    };
     let states = (settings(), proptest::collection::vec(deed(), 0..14), any::<bool>());
     let there_and_back = |(settings, deeds, collected): (Settings, Vec<Deed>, bool)| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -75,26 +79,26 @@ fn assert_fresh(tree: &Path) {
 
 /// A repository with some history.
 fn template() -> Scratch {
-        let scratch = Scratch::empty();
-        let project = scratch.project();
-        write(&project.join(".gitignore"), b"*.o\nbuild/\n");
-        for (number, name) in NAMES.iter().enumerate().filter(|(number, _)| number % 2 == 0) {
-            write(&project.join(OsStr::from_bytes(name)), CONTENTS[number % CONTENTS.len()]);
-        }
-        commit(&project, "one");
-        git(&project, &["branch", "other"]);
-        write(&project.join("a.txt"), b"main's\n");
-        write(&project.join("dir/c.txt"), b"main's\n");
-        commit(&project, "two");
-        git(&project, &["switch", "--quiet", "other"]);
-        for number in ["three", "four"] {
-            write(&project.join("a.txt"), number.as_bytes());
-            commit(&project, number);
-        }
-        git(&project, &["switch", "--quiet", "main"]);
-        write(&project.join("a.txt"), b"stashed\n");
-        git(&project, &["stash", "push", "--quiet"]);
-        scratch
+    let scratch = Scratch::empty();
+    let project = scratch.project();
+    write(&project.join(".gitignore"), b"*.o\nbuild/\n");
+    for (number, name) in NAMES.iter().enumerate().filter(|(number, _)| number % 2 == 0) {
+        write(&project.join(OsStr::from_bytes(name)), CONTENTS[number % CONTENTS.len()]);
+    }
+    commit(&project, "one");
+    git(&project, &["branch", "other"]);
+    write(&project.join("a.txt"), b"main's\n");
+    write(&project.join("dir/c.txt"), b"main's\n");
+    commit(&project, "two");
+    git(&project, &["switch", "--quiet", "other"]);
+    for number in ["three", "four"] {
+        write(&project.join("a.txt"), number.as_bytes());
+        commit(&project, number);
+    }
+    git(&project, &["switch", "--quiet", "main"]);
+    write(&project.join("a.txt"), b"stashed\n");
+    git(&project, &["stash", "push", "--quiet"]);
+    scratch
 }
 
 fn commit(directory: &Path, message: &str) {
@@ -160,18 +164,41 @@ fn settings() -> impl Strategy<Value = Settings> {
 /// Something that somebody does in a worktree; what cannot be is not done.
 #[derive(Clone, Debug)]
 enum Deed {
-    Write { name: usize, content: usize },
-    Large { name: usize, size: usize },
-    Remove { name: usize },
-    Executable { name: usize },
-    Link { name: usize, target: usize },
-    Attributes { which: usize },
+    Write {
+        name: usize,
+        content: usize,
+    },
+    Large {
+        name: usize,
+        size: usize,
+    },
+    Remove {
+        name: usize,
+    },
+    Executable {
+        name: usize,
+    },
+    Link {
+        name: usize,
+        target: usize,
+    },
+    Attributes {
+        which: usize,
+    },
     Ignored,
-    Move { name: usize, to: usize },
+    Move {
+        name: usize,
+        to: usize,
+    },
     /// A git command about one file.
-    About { command: usize, name: usize },
+    About {
+        command: usize,
+        name: usize,
+    },
     /// Any other git command.
-    Git { command: usize },
+    Git {
+        command: usize,
+    },
 }
 
 fn deed() -> impl Strategy<Value = Deed> {
@@ -312,7 +339,7 @@ const COMMANDS: &[&str] = &[
     "bisect start HEAD HEAD~1",
     "sparse-checkout set dir",
     "sparse-checkout set --no-cone /a.txt",
-    "sparse-checkout set --sparse-index docs",
+    "sparse-checkout set docs",
     "status",
     "update-index --refresh",
     "update-index --index-version 4",

@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use paseo_daemon::fault::Point;
-use paseo_sdk::{ApiError, Client, Code};
 use paseo_sdk::catalogue::{ArchiveWorktree, ListWorktrees, RestoreWorktree};
+use paseo_sdk::{ApiError, Client, Code};
 
 use super::archive::{commit, put};
 use super::branch_off;
@@ -36,7 +36,9 @@ async fn killed_in_any_step_of_archiving_a_worktree_is_there_or_archived_and_not
             Point::WorktreeStep | Point::WorktreeStepDone => {
                 assert!(outcomes.contains(&Where::InPlace) && outcomes.contains(&Where::Archived), "{outcomes:?}");
             }
-            _ => assert!(!outcomes.is_empty() && outcomes.iter().all(|found| *found == Where::Archived), "{outcomes:?}"),
+            _ => {
+                assert!(!outcomes.is_empty() && outcomes.iter().all(|found| *found == Where::Archived), "{outcomes:?}")
+            }
         }
         story.end().await;
     }
@@ -58,7 +60,9 @@ async fn killed_in_any_step_of_bringing_back_a_worktree_is_there_or_archived_and
             Point::WorktreeStep | Point::WorktreeStepDone => {
                 assert!(outcomes.contains(&Where::InPlace) && outcomes.contains(&Where::Archived), "{outcomes:?}");
             }
-            _ => assert!(!outcomes.is_empty() && outcomes.iter().all(|found| *found == Where::Archived), "{outcomes:?}"),
+            _ => {
+                assert!(!outcomes.is_empty() && outcomes.iter().all(|found| *found == Where::Archived), "{outcomes:?}")
+            }
         }
         story.end().await;
     }
@@ -132,7 +136,8 @@ impl Story {
                 client.archive_worktree(request).await.map(drop)
             }
             Way::Back => {
-                let request = RestoreWorktree { worktree_slug: "fix-foo".to_owned(), cwd, ..RestoreWorktree::default() };
+                let request =
+                    RestoreWorktree { worktree_slug: "fix-foo".to_owned(), cwd, ..RestoreWorktree::default() };
                 client.restore_worktree(request).await.map(drop)
             }
         }
@@ -167,6 +172,13 @@ impl Story {
     async fn judge(&self, when: &str) -> Where {
         let daemon = self.lab.process();
         let client = self.lab.client();
+        // Answered after whatever the next daemon has to bring to its end.
+        let other = ArchiveWorktree {
+            worktree_slug: Some("another".to_owned()),
+            cwd: Some(self.project().display().to_string()),
+            ..ArchiveWorktree::default()
+        };
+        assert_eq!(client.archive_worktree(other).await.expect_err("there is none").code, Code::NotFound, "{when}");
         let list = ListWorktrees { cwd: Some(self.project().display().to_string()), ..ListWorktrees::default() };
         let listed = client.list_worktrees(list).await.expect("a list").worktrees;
         let beside = std::fs::read_dir(self.tree.parent().expect("a parent")).into_iter().flatten().flatten();

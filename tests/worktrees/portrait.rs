@@ -25,7 +25,8 @@ impl Portrait {
         let own = git_dir(tree);
         for file in files(&own) {
             let name = Path::new(&file).to_string_lossy().into_owned();
-            if !NOT_COMPARED.contains(&name.as_str()) && !name.starts_with("paseo") && !name.starts_with("sharedindex.") {
+            if !NOT_COMPARED.contains(&name.as_str()) && !name.starts_with("paseo") && !name.starts_with("sharedindex.")
+            {
                 said.insert(format!("git dir {name}"), described(&own.join(&file)));
             }
         }
@@ -106,7 +107,10 @@ pub(super) fn git_dir(tree: &Path) -> PathBuf {
 }
 
 pub(super) fn names(list: &[u8]) -> BTreeSet<OsString> {
-    list.split(|byte| *byte == 0).filter(|name| !name.is_empty()).map(|name| OsStr::from_bytes(name).to_owned()).collect()
+    list.split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty())
+        .map(|name| OsStr::from_bytes(name).to_owned())
+        .collect()
 }
 
 /// Every file below a directory, git's own left out.
@@ -146,7 +150,9 @@ pub(super) fn snapshot(directory: &Path) -> BTreeMap<OsString, String> {
     let mut found: BTreeMap<_, _> = files(directory).into_iter().map(all).collect();
     let git = directory.join(".git");
     if git.is_dir() {
-        found.extend(files(&git).into_iter().map(|file| (Path::new(".git").join(&file).into(), described(&git.join(file)))));
+        found.extend(
+            files(&git).into_iter().map(|file| (Path::new(".git").join(&file).into(), described(&git.join(file)))),
+        );
     }
     found
 }

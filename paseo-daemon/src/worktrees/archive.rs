@@ -403,7 +403,9 @@ impl Capture<'_> {
             // Of these the tree has no word, or may have no place on the disk.
             let left_out = match entry {
                 Some(entry) => entry.flags.contains(Flags::SKIP_WORKTREE),
-                None => index.entry_by_path(path.as_bstr()).is_some_and(|entry| entry.flags.contains(Flags::SKIP_WORKTREE)),
+                None => {
+                    index.entry_by_path(path.as_bstr()).is_some_and(|entry| entry.flags.contains(Flags::SKIP_WORKTREE))
+                }
             };
             let converted = conversions.apply_to(path.as_bstr())?;
             any_converted |= converted;
@@ -422,7 +424,8 @@ impl Capture<'_> {
                 }
                 false => continue,
             };
-            let same_kind = entry.is_none_or(|entry| (entry.mode == Mode::FILE_EXECUTABLE) == (kind == EntryKind::BlobExecutable));
+            let same_kind =
+                entry.is_none_or(|entry| (entry.mode == Mode::FILE_EXECUTABLE) == (kind == EntryKind::BlobExecutable));
             if !left_out && !converted && same_kind {
                 continue;
             }
@@ -600,7 +603,8 @@ fn mentions(repository: &gix::Repository, name: &str, bytes: &[u8]) -> BTreeSet<
 
 /// Checks that git would check out a file of this name.
 fn check_name(path: &BStr) -> gix::Result<()> {
-    let options = gix::validate::path::component::Options { protect_windows: false, protect_hfs: false, protect_ntfs: true };
+    let options =
+        gix::validate::path::component::Options { protect_windows: false, protect_hfs: false, protect_ntfs: true };
     let mut components = path.split_str("/");
     match components.all(|component| gix::validate::path::component(component.as_bstr(), None, options).is_ok()) {
         true => Ok(()),
@@ -644,7 +648,10 @@ impl<'a> Conversions<'a> {
         let found = self.attributes.at_entry(path, None).map_err(gix::Error::from_error)?;
         self.outcome.reset();
         Ok(found.matching_attributes(&mut self.outcome)
-            && self.outcome.iter_selected().any(|found| !matches!(found.assignment.state, gix::attrs::StateRef::Unspecified)))
+            && self
+                .outcome
+                .iter_selected()
+                .any(|found| !matches!(found.assignment.state, gix::attrs::StateRef::Unspecified)))
     }
 }
 

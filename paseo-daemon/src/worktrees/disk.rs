@@ -69,7 +69,9 @@ fn unmark(site: &Site, note: &Note) -> Result<(), ApiError> {
 /// Whether a worktree is there as a whole.
 fn is_in_place(site: &Site, registered: &[Registered], note: &Note) -> bool {
     let there = registered.iter().filter(|tree| tree.path == site.tree(&note.slug) && tree.path.exists());
-    there.map(|tree| read_note(&tree.git_dir)).any(|found| matches!(found, Ok(Some(found)) if found.created_at == note.created_at))
+    there
+        .map(|tree| read_note(&tree.git_dir))
+        .any(|found| matches!(found, Ok(Some(found)) if found.created_at == note.created_at))
 }
 
 /// Whether anything may be there that a request or a daemon left behind.

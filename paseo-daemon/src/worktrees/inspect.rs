@@ -63,6 +63,11 @@ pub(super) fn inspect(site: &Site, slug: &str) -> Result<Inspection, ApiError> {
         let message = format!("the worktree {} stays: its branch has no commit yet", tree.path.display());
         return Err(ApiError::new(Code::Refused, message).hint("commit something there, or switch to another branch"));
     }
+    if repository.index_or_empty().is_ok_and(|index| index.is_sparse()) {
+        let message = format!("the worktree {} stays: paseo cannot read its sparse index", tree.path.display());
+        return Err(ApiError::new(Code::Refused, message)
+            .hint("`git sparse-checkout reapply --no-sparse-index` there, then again"));
+    }
     let survey = Survey::of(&repository).map_err(unreadable)?;
     Ok(Inspection {
         path: tree.path.display().to_string(),
