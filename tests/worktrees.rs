@@ -1,10 +1,15 @@
 //! Worktrees on real repositories, made with the `git` command.
 
+mod archive;
 mod begun;
 mod create;
+mod exact;
+mod interrupted;
 mod listing;
 mod model;
+mod portrait;
 mod progress;
+mod restore;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

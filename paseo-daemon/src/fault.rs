@@ -79,6 +79,20 @@ points! {
     WorktreeStep "worktree-step",
     /// A step on a worktree is carried out, and nothing follows from it yet.
     WorktreeStepDone "worktree-step-done",
+    /// What a worktree holds is in the repository, and no reference keeps it.
+    WorktreeWritten "worktree-written",
+    /// What a worktree holds is kept, and its mark does not know.
+    WorktreeKept "worktree-kept",
+    /// A file of a worktree's registration is to be removed.
+    WorktreeForgetting "worktree-forgetting",
+    /// A worktree is registered no more, and its files are there.
+    WorktreeForgotten "worktree-forgotten",
+    /// The branch of a worktree is removed, and what is set for it is not.
+    WorktreeBranchGone "worktree-branch-gone",
+    /// A worktree that comes back is registered, and has no files.
+    WorktreeRegistered "worktree-registered",
+    /// A worktree that comes back has its files, and its index does not know them.
+    WorktreeFilled "worktree-filled",
     /// A damaged part of a log is copied, and still in its place.
     DamageCopied "damage-copied",
     /// An agent is deleted, and its files are there.

@@ -335,6 +335,11 @@ impl World {
             created.iter().filter(|(at, ticket)| !there.contains(at) && !self.cancelled.contains(ticket)).count();
         prop_assert!(gone <= rolled_back + self.late_roll_backs(), "whoever was given one has it, or it is archived");
         prop_assert!(given.iter().all(|at| there.contains(at)), "whoever was given one that was there has it");
+        for tree in self.disk.trees.values() {
+            let twice = self.disk.archives.get(&tree.made_for.slug).into_iter().flatten();
+            let twice = twice.filter(|kept| kept.note.created_at == tree.made_for.created_at).count();
+            prop_assert_eq!(twice, 0, "one that is there is not archived: {:?}", tree);
+        }
         Ok(())
     }
 
@@ -446,8 +451,8 @@ impl Disk {
             }
             Step::DropBranch(removal) => {
                 let kept = self.archives.get(&removal.note.slug).and_then(|all| all.last());
-                if all && kept.is_some_and(|kept| kept.branch_removed) {
-                    self.remove_branch(&removal.note);
+                if all && kept.is_some_and(|kept| kept.branch_removed) && !self.remove_branch(&removal.note) {
+                    return Fact::Kept("it is in use");
                 }
                 Fact::Done
             }
@@ -480,15 +485,15 @@ impl Disk {
                 }
                 Fact::Done
             }
-            Step::Forget(recalled) => {
-                let slug = &recalled.note.slug;
-                if all && let Some(kept) = self.archives.get_mut(slug) {
-                    kept.pop_if(|kept| kept.commit == recalled.commit);
-                }
-                Fact::Done
-            }
             Step::Trust(_) => unreachable!("nobody asks for it"),
             Step::Unmark(note) => {
+                let tree = self.trees.get(&note.slug).filter(|tree| tree.made_for.created_at == note.created_at);
+                if extent != Extent::Nothing
+                    && tree.is_some_and(|tree| tree.noted)
+                    && let Some(kept) = self.archives.get_mut(&note.slug)
+                {
+                    kept.pop_if(|kept| kept.note.created_at == note.created_at);
+                }
                 if all {
                     self.marks.remove(&note.slug);
                 }
@@ -544,12 +549,13 @@ impl Disk {
         }))
     }
 
-    fn remove_branch(&mut self, note: &Note) {
+    fn remove_branch(&mut self, note: &Note) -> bool {
         let branch = note.branch.as_ref().expect("all have one");
         let used = self.trees.values().any(|tree| tree.made_for.branch == note.branch);
         if !used && self.branches.get(branch) == Some(&Some(note.created_at)) {
             self.branches.remove(branch);
         }
+        !self.branches.contains_key(branch)
     }
 
     fn look(&self, branch: Option<&str>) -> Sight {

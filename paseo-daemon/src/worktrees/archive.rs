@@ -3,10 +3,12 @@
 //! What it holds is kept by one reference as a commit on top of the one that was checked out, as `git add --all` and
 //! `git commit` would have made it, so that git alone can bring back any file. Its second parent has what a commit cannot
 //! say: the index as it was, the files of the worktree's own git directory, files whose exact bytes git would not check
-//! out again, and what paseo knew. An older archive of the same name is a parent of that.
+//! out again, and what paseo knew. Its parents are the commits that only those files speak of, and an older archive of the
+//! same name.
 
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -16,8 +18,9 @@ use gix::index::entry::{Flags, Mode, Stage};
 use gix::objs::tree::EntryKind;
 use gix::refs::transaction::{Change, LogChange, PreviousValue, RefEdit};
 use gix::refs::{FullName, Target};
+use gix::worktree::stack::state::attributes::Source;
 use paseo_sdk::error::{ApiError, Code};
-use paseo_sdk::machine::worktree::{Archived, Note, Removal};
+use paseo_sdk::machine::worktree::{Archived, Fact, Note, Removal};
 use serde::{Deserialize, Serialize};
 
 use super::branch;
@@ -25,8 +28,9 @@ use super::files::{failed, remove_dir_all, remove_file};
 use super::inspect::find_ours;
 use super::note::{Mark, NOTE, read_note};
 use super::site::{Site, find_reference, internal, options};
-use super::survey::Survey;
-use super::tree::{Registered, registered, remove_registration};
+use super::survey::{Survey, on_disk};
+use super::tree::{Registered, head_branch, registered, remove_registration, remove_stubs};
+use crate::fault::{Point, reached};
 
 /// What an archive says of itself, beside the files.
 #[derive(Serialize, Deserialize)]
@@ -67,7 +71,8 @@ pub(super) fn take_away(site: &Site, removal: &Removal) -> Result<(), ApiError> 
     }
     // While the tree is away, `git worktree prune` would forget it.
     let lock = tree.git_dir.join("locked");
-    std::fs::write(&lock, LOCKED).map_err(|error| failed("write", &lock, &error))?;
+    let locked = OpenOptions::new().write(true).create_new(true).open(&lock);
+    locked.and_then(|mut file| file.write_all(LOCKED.as_bytes())).map_err(|error| failed("write", &lock, &error))?;
     std::fs::rename(&tree.path, site.departure(slug)).map_err(|error| {
         let _ = remove_file(&lock);
         failed("move away", &tree.path, &error)
@@ -96,11 +101,15 @@ pub(super) fn put_away(site: &Site, removal: &Removal) -> Result<Archived, ApiEr
     let note = &removal.note;
     let repository = site.open()?;
     let departure = site.departure(&note.slug);
-    let registration = registration(site, note)?.filter(|_| departure.is_dir());
-    if let Some(tree) = registration {
+    let path = site.tree(&note.slug);
+    if !departure.is_dir() && path.symlink_metadata().is_ok() {
+        return Err(ApiError::new(Code::Conflict, format!("somebody moved {} back to its place", path.display())));
+    }
+    if let Some(tree) = registration(site, note)?.filter(|_| departure.is_dir()) {
         let cannot = |error| internal(&format!("cannot put away worktree `{}`", note.slug), &error);
         let capture = Capture { site, removal, tree: &tree, repository: open(&tree, &departure)? };
         capture.keep(find(&repository, &note.slug)?).map_err(cannot)?;
+        reached(Point::WorktreeKept);
     }
     let found = find(&repository, &note.slug)?.filter(|found| found.kept.note.created_at == note.created_at);
     Mark::going(removal, true).write(site)?;
@@ -129,23 +138,35 @@ pub(super) fn put_away(site: &Site, removal: &Removal) -> Result<Archived, ApiEr
 
 /// Removes the registration and the tree of a worktree that is put away.
 pub(super) fn clear(site: &Site, removal: &Removal) -> Result<(), ApiError> {
-    if let Some(tree) = registration(site, &removal.note)? {
-        remove_registration(&tree.git_dir)?;
+    let note = &removal.note;
+    let path = site.tree(&note.slug);
+    if path.symlink_metadata().is_err() {
+        // The note may have gone already, when this was cut short; nobody else has a tree where none is.
+        let ours = |tree: &Registered| {
+            let found = read_note(&tree.git_dir).ok().flatten();
+            tree.path == path && found.is_none_or(|found| found.created_at == note.created_at)
+        };
+        for tree in registered(&site.open()?)?.into_iter().filter(ours) {
+            remove_registration(&tree.git_dir)?;
+        }
+        remove_stubs(&site.common_dir.join("worktrees"), &note.slug);
     }
-    remove_dir_all(&site.departure(&removal.note.slug))
+    reached(Point::WorktreeForgotten);
+    remove_dir_all(&site.departure(&note.slug))
 }
 
-/// Removes the branch of a worktree that is put away, as far as the archive has it.
-pub(super) fn drop_branch(site: &Site, removal: &Removal) -> Result<(), ApiError> {
+/// Removes the branch of a worktree that is put away, as far as the archive has it, unless it is in use.
+pub(super) fn drop_branch(site: &Site, removal: &Removal) -> Result<Fact, ApiError> {
     let note = &removal.note;
     let repository = site.open()?;
     let found = find(&repository, &note.slug)?.filter(|found| found.kept.note.created_at == note.created_at);
     let tip = found.and_then(|found| found.kept.branch_tip);
-    let (Some(branch), Some(tip)) = (&note.branch, tip) else { return Ok(()) };
-    match branch::remove_at(site, &repository, branch, &tip)? {
-        true => branch::forget_settings(site, &repository, branch),
-        false => Ok(()),
+    let (Some(branch), Some(tip)) = (&note.branch, tip) else { return Ok(Fact::Done) };
+    if !branch::remove_at(site, &repository, branch, &tip)? {
+        return Ok(Fact::Kept("the branch is in use, or has moved"));
     }
+    reached(Point::WorktreeBranchGone);
+    branch::forget_settings(site, &repository, branch).map(|()| Fact::Done)
 }
 
 /// Finds the newest archive of this name.
@@ -189,7 +210,9 @@ pub(super) fn point(
 /// Opens a worktree whose files are in `directory`.
 pub(super) fn open(tree: &Registered, directory: &Path) -> Result<gix::Repository, ApiError> {
     let open = || -> gix::Result<gix::Repository> {
-        let mut repository = options().open_path_as_is(true).open(&tree.git_dir)?.to_thread_local();
+        // What git would not add for its line ends is kept byte for byte.
+        let options = options().cli_overrides(["core.safecrlf=false"]).open_path_as_is(true);
+        let mut repository = options.open(&tree.git_dir)?.to_thread_local();
         repository.set_workdir(directory.to_owned())?;
         Ok(repository)
     };
@@ -212,6 +235,9 @@ fn unlock(git_dir: &Path) -> Result<(), ApiError> {
     }
 }
 
+/// A file byte for byte: where it is, what it is, and its bytes.
+type Exact = (BString, EntryKind, Vec<u8>);
+
 /// The putting away of one worktree.
 struct Capture<'a> {
     site: &'a Site,
@@ -228,16 +254,28 @@ impl Capture<'_> {
         let head = repository.head_commit()?;
         let survey = Survey::of(repository)?;
         let index = repository.index_or_empty()?;
-        let plain = survey.is_clean() && !index.entries().iter().any(is_special);
+        let (exact, converted) = self.exact(&survey, &index)?;
+        // Then the index says nothing that the commit does not.
+        let plain = survey.is_clean() && !converted && !self.is_sparse() && !index.entries().iter().any(is_special);
         let mut beside = repository.empty_tree().edit()?;
         let tree = match plain {
             true => head.tree_id()?.detach(),
             false => self.files(&survey, &index, &mut beside)?,
         };
-        let own_files = own_files(&self.tree.git_dir, plain)?;
+        for (path, kind, bytes) in exact {
+            let id = repository.write_blob(bytes)?;
+            beside.upsert(below("exact", path.as_bstr()).as_bstr(), kind, id)?;
+        }
         let mut mentioned = BTreeSet::new();
-        for (name, bytes) in &own_files {
-            mentioned.extend(commits_in(repository, bytes));
+        for (name, bytes) in own_files(&self.tree.git_dir, plain)? {
+            for (id, kind) in mentions(repository, &name, &bytes) {
+                match kind {
+                    gix::objs::Kind::Commit => drop(mentioned.insert(id)),
+                    gix::objs::Kind::Tree => drop(beside.upsert(format!("objects/{id}"), EntryKind::Tree, id)?),
+                    gix::objs::Kind::Blob => drop(beside.upsert(format!("objects/{id}"), EntryKind::Blob, id)?),
+                    gix::objs::Kind::Tag => {}
+                }
+            }
             let id = repository.write_blob(bytes)?;
             beside.upsert(format!("git/{name}"), EntryKind::Blob, id)?;
         }
@@ -268,28 +306,45 @@ impl Capture<'_> {
         let mut parents = self.unreachable(&head, tip, mentioned)?;
         parents.extend(previous.map(|id| ObjectId::from_hex(id.as_bytes())).transpose()?);
         let what = format!("paseo: what belongs to the archive of worktree {}", note.slug);
-        let beside = repository.new_commit(what, beside, parents)?.id;
+        let beside = self.commit(what, beside, parents)?;
         let what = match kept.kept_files {
             0 => format!("paseo: archive of worktree {}", note.slug),
             files => format!("paseo: archive of worktree {}, with {files} files that were not committed", note.slug),
         };
-        let commit = repository.new_commit(what, tree, [head.id, beside])?.id;
+        let commit = self.commit(what, tree, vec![head.id, beside])?;
         // Before anything that it keeps is removed elsewhere.
         self.sync()?;
-        point(repository, &note.slug, Some(commit), replaced)
+        reached(Point::WorktreeWritten);
+        point(repository, &note.slug, Some(commit), replaced)?;
+        match File::open(self.site.common_dir.join(reference(&note.slug))) {
+            Ok(reference) => reference.sync_all().map_err(gix::Error::from_error),
+            // References may be kept elsewhere than in files of their own.
+            Err(_) => Ok(()),
+        }
     }
 
-    /// Writes the files as a tree, and beside it the index and what a tree would not bring back exactly.
+    fn commit(&self, message: String, tree: ObjectId, parents: Vec<ObjectId>) -> gix::Result<ObjectId> {
+        let paseo = self.repository.committer().ok_or_else(|| gix::Error::from_error(Nobody))??;
+        Ok(self.repository.new_commit_as(paseo, paseo, message, tree, parents)?.id)
+    }
+
+    fn is_sparse(&self) -> bool {
+        self.repository.config_snapshot().boolean("core.sparseCheckout").unwrap_or_default()
+    }
+
+    /// Writes the files as a tree, and beside it what the index has.
     fn files(
         &self,
         survey: &Survey,
-        index: &gix::worktree::Index,
+        index: &gix::index::State,
         beside: &mut gix::object::tree::Editor<'_>,
     ) -> gix::Result<ObjectId> {
         let repository = &self.repository;
         let mut staged = repository.empty_tree().edit()?;
         for entry in index.entries() {
+            // What a sparse index has of a directory ends in a slash.
             let path = entry.path(index);
+            let path = path.strip_suffix(b"/").unwrap_or(path).as_bstr();
             let Some(kind) = entry.mode.to_tree_entry_mode().map(|mode| mode.kind()) else { continue };
             if entry.flags.contains(Flags::INTENT_TO_ADD) {
                 continue;
@@ -302,80 +357,100 @@ impl Capture<'_> {
                 }
             }
         }
-        let staged_tree = staged.write()?.detach();
-        beside.upsert("index", EntryKind::Tree, staged_tree)?;
+        beside.upsert("index", EntryKind::Tree, staged.write()?.detach())?;
         let mut files = staged;
         let (mut pipeline, index) = repository.filter_pipeline(None)?;
         let mut found = Vec::new();
         for (path, letters) in &survey.changes {
-            // What only the index has changed is on disk as it is in the index.
-            if letters.unstaged == ' ' {
-                continue;
-            }
-            match pipeline.worktree_file_to_object(path.as_bstr(), &index)? {
+            let object = match letters.unstaged {
+                // What only the index has changed is on disk as it is in the index.
+                ' ' => continue,
+                'D' => None,
+                _ => pipeline.worktree_file_to_object(path.as_bstr(), &index)?,
+            };
+            match object {
                 Some((id, kind, _)) => found.push((path, kind, id)),
                 None => drop(files.remove(path.as_bstr())?),
             }
         }
         // A file may have become a directory, or the other way round.
         for (path, kind, id) in found {
+            check_name(path.as_bstr())?;
             files.upsert(path.as_bstr(), kind, id)?;
-        }
-        for (path, kind, bytes) in self.exact(survey, &index, &mut pipeline)? {
-            let id = repository.write_blob(bytes)?;
-            beside.upsert(below("exact", path.as_bstr()).as_bstr(), kind, id)?;
         }
         Ok(files.write()?.detach())
     }
 
-    /// Finds the files that git would not check out again byte for byte, or not at all: a sparse checkout leaves out what
-    /// is there in spite of it.
-    fn exact(
-        &self,
-        survey: &Survey,
-        index: &gix::index::State,
-        pipeline: &mut gix::filter::Pipeline<'_>,
-    ) -> gix::Result<Vec<(BString, EntryKind, Vec<u8>)>> {
+    /// Finds the files that git would not check out again byte for byte, or not at all; and says whether any is changed as it
+    /// is checked out.
+    fn exact(&self, survey: &Survey, index: &gix::index::State) -> gix::Result<(Vec<Exact>, bool)> {
         let repository = &self.repository;
-        let sparse = repository.config_snapshot().boolean("core.sparseCheckout").unwrap_or_default();
         let mut found = Vec::new();
-        let tracked = index.entries().iter().filter(|entry| {
-            matches!(entry.mode, Mode::FILE | Mode::FILE_EXECUTABLE) && entry.stage() == Stage::Unconflicted
-        });
-        let tracked = tracked.map(|entry| (entry.path(index).to_owned(), Some(entry.id)));
-        let unchanged = tracked.filter(|(path, _)| !survey.changes.contains_key(path)).collect::<Vec<_>>();
-        let changed = survey.changes.keys().map(|path| (path.clone(), None));
-        for (path, id) in unchanged.into_iter().chain(changed) {
+        let mut any_converted = false;
+        let mut conversions = Conversions::of(repository, index)?;
+        let (mut pipeline, _) = repository.filter_pipeline(None)?;
+        let changed = survey.changes.iter().filter(|(_, letters)| !matches!(letters.unstaged, ' ' | 'D'));
+        let mut candidates: Vec<_> = changed.map(|(path, _)| (path.clone(), None)).collect();
+        for entry in index.entries().iter().filter(|entry| entry.stage() == Stage::Unconflicted) {
+            let path = entry.path(index);
+            let seen = survey.changes.get(path).is_some_and(|letters| letters.unstaged != ' ');
+            if !seen && matches!(entry.mode, Mode::FILE | Mode::FILE_EXECUTABLE | Mode::SYMLINK) {
+                candidates.push((path.to_owned(), Some(entry)));
+            }
+        }
+        for (path, entry) in candidates {
+            // Of these the tree has no word, or may have no place on the disk.
+            let left_out = match entry {
+                Some(entry) => entry.flags.contains(Flags::SKIP_WORKTREE),
+                None => {
+                    index.entry_by_path(path.as_bstr()).is_some_and(|entry| entry.flags.contains(Flags::SKIP_WORKTREE))
+                }
+            };
+            let converted = conversions.apply_to(path.as_bstr())?;
+            any_converted |= converted;
+            if !left_out && !converted && (entry.is_none() || self.keeps_modes()) {
+                continue;
+            }
+            let Some(metadata) = on_disk(repository, path.as_bstr()) else { continue };
             let Some(file) = repository.workdir_path(path.as_bstr()) else { continue };
-            let Ok(metadata) = file.symlink_metadata() else { continue };
             let kind = match metadata.is_file() {
                 true if metadata.permissions().mode() & 0o100 != 0 => EntryKind::BlobExecutable,
                 true => EntryKind::Blob,
-                false if metadata.is_symlink() && sparse && id.is_none() => {
+                false if metadata.is_symlink() && left_out => {
                     let target = std::fs::read_link(&file).map_err(gix::Error::from_error)?;
                     found.push((path, EntryKind::Link, target.into_os_string().into_encoded_bytes()));
                     continue;
                 }
                 false => continue,
             };
+            let same_kind =
+                entry.is_none_or(|entry| (entry.mode == Mode::FILE_EXECUTABLE) == (kind == EntryKind::BlobExecutable));
+            if !left_out && !converted && same_kind {
+                continue;
+            }
             let bytes = std::fs::read(&file).map_err(gix::Error::from_error)?;
-            if sparse && id.is_none() {
+            if left_out || !same_kind {
                 found.push((path, kind, bytes));
                 continue;
             }
-            let id = match id {
-                Some(id) => id,
+            let id = match entry {
+                Some(entry) => entry.id,
                 None => match pipeline.worktree_file_to_object(path.as_bstr(), index)? {
                     Some((id, ..)) => id,
                     None => continue,
                 },
             };
             let stored = repository.find_blob(id)?;
-            if checked_out(pipeline, &stored.data, path.as_bstr())? != bytes {
+            if checked_out(&mut pipeline, &stored.data, path.as_bstr())? != bytes {
                 found.push((path, kind, bytes));
             }
         }
-        Ok(found)
+        Ok((found, any_converted))
+    }
+
+    /// Whether a difference in the executable bit is one that the survey finds.
+    fn keeps_modes(&self) -> bool {
+        self.repository.config_snapshot().boolean("core.fileMode").unwrap_or(true)
     }
 
     /// Returns where the branch is that goes with the worktree.
@@ -383,6 +458,12 @@ impl Capture<'_> {
         let note = &self.removal.note;
         let goes = note.branch.as_ref().filter(|_| note.branch_made && !self.removal.keep_branch);
         let Some(branch) = goes else { return Ok(None) };
+        let on_it = |git_dir: &Path| head_branch(git_dir).as_ref() == Some(branch);
+        let own = self.tree.git_dir.file_name();
+        let others = self.repository.worktrees()?.into_iter().filter(|tree| tree.git_dir().file_name() != own);
+        if on_it(&self.site.common_dir) || others.into_iter().any(|tree| on_it(tree.git_dir())) {
+            return Ok(None);
+        }
         let reference = find_reference(&self.repository, &format!("refs/heads/{branch}"))?;
         Ok(reference.and_then(|reference| reference.try_id().map(|id| id.detach())))
     }
@@ -415,17 +496,22 @@ impl Capture<'_> {
         tip: Option<ObjectId>,
         mentioned: BTreeSet<ObjectId>,
     ) -> gix::Result<Vec<ObjectId>> {
-        let mut kept = vec![head.id];
-        let mut found = Vec::new();
-        for id in tip.into_iter().chain(mentioned) {
-            let news =
-                id != head.id && self.repository.rev_walk([id]).with_hidden(kept.clone()).all()?.next().is_some();
-            if news {
-                kept.push(id);
-                found.push(id);
+        let all: BTreeSet<_> = tip.into_iter().chain(mentioned).collect();
+        let walk = |from: &BTreeSet<ObjectId>| -> gix::Result<(BTreeSet<ObjectId>, BTreeSet<ObjectId>)> {
+            let (mut commits, mut parents) = (BTreeSet::new(), BTreeSet::new());
+            for commit in self.repository.rev_walk(from.iter().copied()).with_hidden([head.id]).all()? {
+                let commit = commit?;
+                parents.extend(commit.parent_ids.iter().copied());
+                commits.insert(commit.id);
             }
-        }
-        Ok(found)
+            Ok((commits, parents))
+        };
+        let (commits, parents) = match walk(&all) {
+            Ok(found) => found,
+            // Of what a reflog speaks of, git may have pruned a part; a reference to such a commit would be a broken one.
+            Err(_) => walk(&all.iter().copied().filter(|id| walk(&BTreeSet::from([*id])).is_ok()).collect())?,
+        };
+        Ok(all.into_iter().filter(|id| commits.contains(id) && !parents.contains(id)).collect())
     }
 
     /// Returns once everything that was written is on the disk.
@@ -483,7 +569,7 @@ fn own_files(git_dir: &Path, without_index: bool) -> gix::Result<Vec<(String, Ve
             let Some(text) = name.to_str() else { continue };
             let kind = entry.file_type().map_err(gix::Error::from_error)?;
             // The registration itself, what paseo keeps there, and the repositories of submodules, which are cloned anew.
-            let not_kept = ["gitdir", "commondir", "locked", "modules", "AUTO_MERGE"].contains(&text)
+            let not_kept = ["gitdir", "commondir", "locked", "modules"].contains(&text)
                 || text.starts_with("paseo")
                 || text.ends_with(".lock")
                 || (text == "index" && without_index);
@@ -500,16 +586,72 @@ fn own_files(git_dir: &Path, without_index: bool) -> gix::Result<Vec<(String, Ve
     Ok(files)
 }
 
-/// Finds the commits that a text names by their full ids.
-fn commits_in(repository: &gix::Repository, text: &[u8]) -> Vec<ObjectId> {
+/// Finds the objects that a file of a worktree's own git directory names by their ids.
+fn mentions(repository: &gix::Repository, name: &str, bytes: &[u8]) -> BTreeSet<(ObjectId, gix::objs::Kind)> {
     let length = repository.object_hash().len_in_hex();
-    let Ok(text) = std::str::from_utf8(text) else { return Vec::new() };
-    let words = text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| word.len() == length);
-    let ids: BTreeSet<_> = words.filter_map(|word| ObjectId::from_hex(word.as_bytes()).ok()).collect();
-    let is_commit = |id: &ObjectId| {
-        repository.try_find_header(*id).ok().flatten().is_some_and(|header| header.kind() == gix::objs::Kind::Commit)
-    };
-    ids.into_iter().filter(is_commit).collect()
+    let Ok(text) = std::str::from_utf8(bytes) else { return BTreeSet::new() };
+    // What is still to be picked is named by a short id.
+    let shortest = if name.starts_with("sequencer/") || name.starts_with("rebase-") { SHORTEST_ID } else { length };
+    let words: BTreeSet<_> = text.split(|c: char| !c.is_ascii_alphanumeric()).collect();
+    let ids = words.into_iter().filter(|word| (shortest..=length).contains(&word.len())).filter_map(|word| {
+        let prefix = gix::hash::Prefix::from_hex(word).ok()?;
+        repository.objects.lookup_prefix(prefix, None).ok()??.ok()
+    });
+    ids.filter_map(|id| Some((id, repository.try_find_header(id).ok()??.kind()))).collect()
+}
+
+/// Checks that git would check out a file of this name.
+fn check_name(path: &BStr) -> gix::Result<()> {
+    let options =
+        gix::validate::path::component::Options { protect_windows: false, protect_hfs: false, protect_ntfs: true };
+    let mut components = path.split_str("/");
+    match components.all(|component| gix::validate::path::component(component.as_bstr(), None, options).is_ok()) {
+        true => Ok(()),
+        false => Err(gix::Error::from_error(Unkeepable(path.to_owned()))),
+    }
+}
+
+/// A file whose name git takes for something else.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} has a name that git does not take")]
+struct Unkeepable(BString);
+
+/// There is always somebody: a name is made up where the user has none.
+#[derive(Debug, thiserror::Error)]
+#[error("a commit needs a name")]
+struct Nobody;
+
+/// What is changed about files as they are checked out.
+struct Conversions<'a> {
+    /// Whether line ends are, whatever attributes say.
+    always: bool,
+    attributes: gix::AttributeStack<'a>,
+    outcome: gix::attrs::search::Outcome,
+}
+
+impl<'a> Conversions<'a> {
+    fn of(repository: &'a gix::Repository, index: &gix::index::State) -> gix::Result<Conversions<'a>> {
+        let attributes = repository.attributes_only(index, Source::WorktreeThenIdMapping)?;
+        let outcome =
+            attributes.selected_attribute_matches(["crlf", "ident", "filter", "eol", "text", "working-tree-encoding"]);
+        let config = repository.config_snapshot();
+        // `input` is a third value.
+        let always = config.string("core.autocrlf").is_some() && config.boolean("core.autocrlf") != Some(false);
+        Ok(Conversions { always, attributes, outcome })
+    }
+
+    fn apply_to(&mut self, path: &BStr) -> gix::Result<bool> {
+        if self.always {
+            return Ok(true);
+        }
+        let found = self.attributes.at_entry(path, None).map_err(gix::Error::from_error)?;
+        self.outcome.reset();
+        Ok(found.matching_attributes(&mut self.outcome)
+            && self
+                .outcome
+                .iter_selected()
+                .any(|found| !matches!(found.assignment.state, gix::attrs::StateRef::Unspecified)))
+    }
 }
 
 /// Returns the reference that keeps what was archived under this name.
@@ -519,6 +661,9 @@ pub(super) fn reference(slug: &str) -> String {
 
 /// Where archives are kept.
 pub(super) const PREFIX: &str = "refs/paseo/archive/";
+
+/// The shortest ids that git writes.
+const SHORTEST_ID: usize = 7;
 
 /// The reason for which git leaves a worktree alone while paseo archives it.
 const LOCKED: &str = "paseo is archiving it";

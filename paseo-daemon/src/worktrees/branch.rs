@@ -107,13 +107,14 @@ pub(super) fn settings(repository: &gix::Repository, branch: &str) -> Vec<(Strin
             && section.meta().source == gix::config::Source::Local
     });
     own.flat_map(|section| {
-        let values = section.value_names().map(|name| name.to_string()).collect::<std::collections::BTreeSet<_>>();
-        values
-            .into_iter()
-            .flat_map(|name| {
-                section.values(&name).into_iter().map(move |value| (name.clone(), value.to_str_lossy().into_owned()))
-            })
-            .collect::<Vec<_>>()
+        let mut values = std::collections::BTreeMap::new();
+        let names: Vec<_> = section.value_names().map(|name| name.to_string()).collect();
+        // In their order, in which a name may come again.
+        let next = |name: String| {
+            let left = values.entry(name.clone()).or_insert_with(|| section.values(&name).into_iter());
+            Some((name, left.next()?.to_str_lossy().into_owned()))
+        };
+        names.into_iter().filter_map(next).collect::<Vec<_>>()
     })
     .collect()
 }
@@ -155,7 +156,8 @@ pub(super) fn remove(site: &Site, note: &Note, since: SystemTime) -> Result<(), 
             return Ok(());
         }
         Some(_) => {
-            if !remove_at(site, &repository, branch, note.start())? {
+            let gone = remove_at(site, &repository, branch, note.start())?;
+            if !gone {
                 return Ok(());
             }
         }

@@ -32,12 +32,11 @@ pub(super) fn carry_out(site: &Site, since: SystemTime, step: &Step, stop: &Atom
         Step::PutAway(removal) => archive::put_away(site, removal).map(|archived| Fact::PutAway(Box::new(archived))),
         Step::BringBack(removal) => archive::bring_back(site, removal).map(|()| Fact::Done),
         Step::Clear(removal) => archive::clear(site, removal).map(|()| Fact::Done),
-        Step::DropBranch(removal) => archive::drop_branch(site, removal).map(|()| Fact::Done),
+        Step::DropBranch(removal) => archive::drop_branch(site, removal),
         Step::Recall(slug) => recall(site, slug),
         Step::Refill(note, recalled) => restore::refill(site, note, recalled, stop, reporter).map(|()| Fact::Done),
-        Step::Forget(recalled) => restore::forget(site, recalled).map(|()| Fact::Done),
         Step::Trust(slug) => trust(site, slug).map(|note| Fact::Trusted(Box::new(note))),
-        Step::Unmark(note) => note::unmark(site, note).map(|()| Fact::Done),
+        Step::Unmark(note) => unmark(site, note).map(|()| Fact::Done),
     };
     done.unwrap_or_else(Fact::Failed)
 }
@@ -60,6 +59,21 @@ fn trust(site: &Site, slug: &str) -> Result<Note, ApiError> {
     Ok(note)
 }
 
+fn unmark(site: &Site, note: &Note) -> Result<(), ApiError> {
+    if is_in_place(site, &registered(&site.open()?)?, note) {
+        restore::forget(site, note)?;
+    }
+    note::unmark(site, note)
+}
+
+/// Whether a worktree is there as a whole.
+fn is_in_place(site: &Site, registered: &[Registered], note: &Note) -> bool {
+    let there = registered.iter().filter(|tree| tree.path == site.tree(&note.slug) && tree.path.exists());
+    there
+        .map(|tree| read_note(&tree.git_dir))
+        .any(|found| matches!(found, Ok(Some(found)) if found.created_at == note.created_at))
+}
+
 /// Whether anything may be there that a request or a daemon left behind.
 pub(super) fn has_remains(site: &Site) -> Result<bool, ApiError> {
     Ok(names(&site.directory)?.iter().any(|name| name.starts_with('.')))
@@ -75,10 +89,7 @@ fn leftovers(site: &Site) -> Result<Vec<Leftover>, ApiError> {
     Ok(marks
         .into_iter()
         .map(|Mark { note, going }| {
-            let in_place = registered
-                .iter()
-                .filter(|tree| tree.path == site.tree(&note.slug) && tree.path.exists())
-                .any(|tree| matches!(read_note(&tree.git_dir), Ok(Some(found)) if found.created_at == note.created_at));
+            let in_place = is_in_place(site, &registered, &note);
             let removal = |going: &Going| Removal { note: note.clone(), keep_branch: going.keep_branch };
             let stage = match &going {
                 Some(going) if going.put_away => Stage::Gone(removal(going)),

@@ -57,10 +57,16 @@ pub(super) fn find_ours(site: &Site, slug: &str) -> Result<(Registered, Note), A
 pub(super) fn inspect(site: &Site, slug: &str) -> Result<Inspection, ApiError> {
     let (tree, note) = find_ours(site, slug)?;
     let unreadable = |error| internal(&format!("cannot read the worktree {}", tree.path.display()), &error);
-    let repository = archive::open(&tree, &tree.path)?;
+    // Looking writes nothing.
+    let repository = archive::open(&tree, &tree.path)?.with_object_memory();
     if repository.head_id().is_err() {
         let message = format!("the worktree {} stays: its branch has no commit yet", tree.path.display());
         return Err(ApiError::new(Code::Refused, message).hint("commit something there, or switch to another branch"));
+    }
+    if repository.index_or_empty().is_ok_and(|index| index.is_sparse()) {
+        let message = format!("the worktree {} stays: paseo cannot read its sparse index", tree.path.display());
+        return Err(ApiError::new(Code::Refused, message)
+            .hint("`git sparse-checkout reapply --no-sparse-index` there, then again"));
     }
     let survey = Survey::of(&repository).map_err(unreadable)?;
     Ok(Inspection {

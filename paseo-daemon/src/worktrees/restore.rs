@@ -1,22 +1,28 @@
 //! Bringing back a worktree that was archived, exactly as it was.
 
+use std::collections::{BTreeSet, HashMap};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use gix::bstr::{BString, ByteSlice as _};
+use gix::bstr::{BStr, BString, ByteSlice as _};
+use gix::index::entry::{Flags, Stat};
 use gix::objs::tree::EntryKind;
+use gix::progress::NestedProgress as _;
 use gix::worktree::add::Head;
+use gix::worktree::stack::state::attributes::Source;
 use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::machine::worktree::{Note, Recalled};
 use paseo_sdk::operation::Reporter;
 
 use super::archive::{self, Found, PREFIX};
 use super::branch::{self, look_for_branch, parse};
-use super::files::failed;
+use super::counting::report_checkout;
+use super::files::{failed, remove_file};
 use super::site::{Site, internal};
-use super::tree;
+use super::tree::Registered;
+use crate::fault::{Point, reached};
 
 /// Finds what was archived under this name.
 pub(super) fn recall(site: &Site, slug: &str) -> Result<Recalled, ApiError> {
@@ -62,42 +68,159 @@ pub(super) fn refill(
     stop: &AtomicBool,
     reporter: &Reporter,
 ) -> Result<(), ApiError> {
-    let found = archive::find(&site.open()?, &note.slug)?.filter(|found| found.commit.to_string() == recalled.commit);
+    let repository = site.open()?;
+    let commit = parse(&recalled.commit)?;
+    let found = archive::find(&repository, &note.slug)?.filter(|found| found.commit == commit);
     let Some(found) = found else {
         return Err(ApiError::new(Code::Conflict, format!("the archive `{}` is another one by now", note.slug)));
     };
     let path = site.tree(&note.slug);
-    let repository = tree::add(site, note, Head::Detached(parse(&recalled.commit)?), stop, reporter)?;
-    let cannot = |error| internal(&format!("cannot fill {}", path.display()), &error);
+    let cannot = |error| internal(&format!("cannot bring back {}", path.display()), &error);
+    let beside = repository.find_tree(found.beside).map_err(cannot)?;
+    let mut own = files_below(&repository, &beside, "git").map_err(cannot)?;
+    let index = own.iter().position(|(name, ..)| name == "index").map(|at| own.remove(at).2);
+    let prepared = repository.prepare_add_worktree(&path, Head::Detached(found.commit), stop).map_err(cannot)?;
+    let git_dir = prepared.repo().git_dir().to_owned();
+    // What the main checkout has set for itself was copied.
+    for name in ["config.worktree", "info/sparse-checkout"] {
+        remove_file(&git_dir.join(name))?;
+    }
+    for (name, kind, bytes) in own {
+        let file = git_dir.join(name.to_string());
+        write(&file, kind, &bytes).map_err(|error| failed("write", &file, &error))?;
+    }
     if let Some(branch) = note.branch.as_ref().filter(|_| note.branch_made) {
         branch::write_settings(site, &repository, branch, &found.kept.settings)?;
     }
-    let beside = repository.find_tree(found.beside).map_err(cannot)?;
-    for (name, kind, bytes) in files_below(&repository, &beside, "exact").map_err(cannot)? {
-        if let Some(file) = repository.workdir_path(name.as_bstr()) {
-            write(&file, kind, &bytes).map_err(|error| failed("write", &file, &error))?;
-        }
-    }
-    let own = files_below(&repository, &beside, "git").map_err(cannot)?;
-    for (name, kind, bytes) in own {
-        // Without one, what was checked out is what is committed.
-        if name == "index" {
-            write_index(&repository, &bytes).map_err(cannot)?;
-            continue;
-        }
-        let file = repository.git_dir().join(name.to_string());
-        write(&file, kind, &bytes).map_err(|error| failed("write", &file, &error))?;
-    }
-    Ok(())
+    prepared.persist().map_err(cannot)?;
+    reached(Point::WorktreeRegistered);
+    // As it is set up itself.
+    let tree = Registered { git_dir, path: path.clone() };
+    let repository = archive::open(&tree, &path)?;
+    fill(&repository, &found, index.as_deref(), stop, reporter).map_err(|error| match interrupted(stop) {
+        Some(error) => error,
+        None => cannot(error),
+    })
 }
 
-/// Writes a file that may be there, with the bytes and the kind that it had.
+fn interrupted(stop: &AtomicBool) -> Option<ApiError> {
+    let stopped = stop.load(std::sync::atomic::Ordering::Relaxed);
+    stopped.then(|| ApiError::new(Code::Unavailable, "bringing it back was interrupted"))
+}
+
+/// Writes the files of a worktree, and the index as it was.
+fn fill(
+    repository: &gix::Repository,
+    found: &Found,
+    kept: Option<&[u8]>,
+    stop: &AtomicBool,
+    reporter: &Reporter,
+) -> gix::Result<()> {
+    let tree = repository.find_commit(found.commit)?.tree_id()?.detach();
+    let kept = match kept {
+        Some(bytes) => {
+            std::fs::write(repository.index_path(), bytes).map_err(gix::Error::from_error)?;
+            Some(repository.open_index()?)
+        }
+        None => None,
+    };
+    let mut filled = repository.index_from_tree(&tree)?;
+    if let Some(kept) = &kept {
+        let left_out = LeftOut::of(kept);
+        for (entry, path) in filled.entries_mut_with_paths() {
+            entry.flags.set(Flags::SKIP_WORKTREE, left_out.has(path));
+        }
+    }
+    check_out(repository, &mut filled, stop, &format!("checking out {}", found.kept.note.slug), reporter)?;
+    let beside = repository.find_tree(found.beside)?;
+    for (path, kind, bytes) in files_below(repository, &beside, "exact")? {
+        if let Some(file) = repository.workdir_path(path.as_bstr()) {
+            write(&file, kind, &bytes).map_err(gix::Error::from_error)?;
+        }
+    }
+    reached(Point::WorktreeFilled);
+    let Some(mut index) = kept else { return filled.write(gix::index::write::Options::default()) };
+    let fresh: HashMap<_, _> =
+        filled.entries().iter().map(|entry| (entry.path(&filled).to_owned(), (entry.id, entry.mode))).collect();
+    for (entry, path) in index.entries_mut_with_paths() {
+        // What the files look like on the disk by now; else each would have to be read again, by every `git status`.
+        let unchanged = fresh.get(path) == Some(&(entry.id, entry.mode));
+        entry.stat = repository
+            .workdir_path(path)
+            .filter(|_| unchanged)
+            .and_then(|file| as_old_as(&file, entry.stat).ok())
+            .unwrap_or_default();
+    }
+    index.write(gix::index::write::Options::default())
+}
+
+/// Gives a file that is unchanged the age that it had, and returns what it looks like on the disk then.
+///
+/// git reads files again that are as new as its index. Of one that it would not write as it is, since what is said of its
+/// line ends has changed, it would then find that it is changed, which it did not say before.
+fn as_old_as(file: &Path, stat: Stat) -> std::io::Result<Stat> {
+    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT, utimensat};
+    if stat.mtime.secs != 0 {
+        let last_modification = Timespec { tv_sec: stat.mtime.secs.into(), tv_nsec: stat.mtime.nsecs.into() };
+        let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+        utimensat(CWD, file, &Timestamps { last_access, last_modification }, AtFlags::SYMLINK_NOFOLLOW)?;
+    }
+    let metadata = gix::index::fs::Metadata::from_path_no_follow(file)?;
+    Stat::from_fs(&metadata).map_err(std::io::Error::other)
+}
+
+/// Checks out an index where nothing is yet, but for what it leaves out.
+fn check_out(
+    repository: &gix::Repository,
+    index: &mut gix::index::File,
+    stop: &AtomicBool,
+    message: &str,
+    reporter: &Reporter,
+) -> gix::Result<()> {
+    let mut options = repository.checkout_options(Source::IdMapping)?;
+    options.destination_is_initially_empty = true;
+    let objects = repository.objects.clone().into_arc().map_err(gix::Error::from_error)?;
+    let directory = repository.workdir().unwrap_or(repository.git_dir()).to_owned();
+    let outcome = report_checkout(reporter, message, |mut counting| {
+        let (files, bytes) = (counting.add_child("checkout"), counting.add_child("writing"));
+        gix::worktree::state::checkout(index, directory, objects, &files, &bytes, stop, options)
+    })?;
+    match outcome.errors.into_iter().next() {
+        Some(first) => Err(gix::Error::from_error(NotCheckedOut(first.path, first.error.to_string()))),
+        None => Ok(()),
+    }
+}
+
+/// A file that cannot be checked out.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot check out `{0}`: {1}")]
+struct NotCheckedOut(BString, String);
+
+/// What an index leaves out of the worktree.
+struct LeftOut(BTreeSet<BString>);
+
+impl LeftOut {
+    fn of(index: &gix::index::State) -> LeftOut {
+        let skipped = index.entries().iter().filter(|entry| entry.flags.contains(Flags::SKIP_WORKTREE));
+        LeftOut(skipped.map(|entry| entry.path(index).to_owned()).collect())
+    }
+
+    /// Whether it leaves out a file, or a directory above, which ends in a slash.
+    fn has(&self, path: &BStr) -> bool {
+        let above = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| &path[..=at]);
+        self.0.contains(path) || above.into_iter().any(|above| self.0.contains(above.as_bstr()))
+    }
+}
+
+/// Writes a file in place of one that may be there, with the bytes and the kind that it had.
 fn write(file: &Path, kind: EntryKind, bytes: &[u8]) -> std::io::Result<()> {
     if let Some(directory) = file.parent() {
         std::fs::create_dir_all(directory)?;
     }
+    if file.symlink_metadata().is_ok() {
+        std::fs::remove_file(file)?;
+    }
     if kind == EntryKind::Link {
-        let _ = std::fs::remove_file(file);
         return std::os::unix::fs::symlink(std::ffi::OsStr::from_bytes(bytes), file);
     }
     std::fs::write(file, bytes)?;
@@ -109,34 +232,14 @@ fn write(file: &Path, kind: EntryKind, bytes: &[u8]) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Forgets an archive that is back; the one before it under the same name is the newest then.
-pub(super) fn forget(site: &Site, recalled: &Recalled) -> Result<(), ApiError> {
+/// Forgets what was archived of a worktree that is there; what was archived before under the same name is the newest then.
+pub(super) fn forget(site: &Site, note: &Note) -> Result<(), ApiError> {
     let repository = site.open()?;
-    let slug = &recalled.note.slug;
-    let found = archive::find(&repository, slug)?.filter(|found| found.commit.to_string() == recalled.commit);
+    let found = archive::find(&repository, &note.slug)?.filter(|found| found.kept.note.created_at == note.created_at);
     let Some(found) = found else { return Ok(()) };
     let previous = found.kept.previous.as_deref().map(parse).transpose()?;
-    archive::point(&repository, slug, previous, Some(found.commit))
-        .map_err(|error| internal(&format!("cannot forget the archive `{slug}`"), &error))
-}
-
-/// Writes the index as it was, with what the new files look like on disk: else each would have to be read again.
-fn write_index(repository: &gix::Repository, kept: &[u8]) -> gix::Result<()> {
-    let fresh = repository.open_index()?;
-    std::fs::write(repository.index_path(), kept).map_err(gix::Error::from_error)?;
-    let mut index = repository.open_index()?;
-    let known: std::collections::HashMap<_, _> = fresh
-        .entries()
-        .iter()
-        .map(|entry| (entry.path(&fresh).to_owned(), (entry.id, entry.mode, entry.stat)))
-        .collect();
-    for (entry, path) in index.entries_mut_with_paths() {
-        entry.stat = match known.get(path) {
-            Some((id, mode, stat)) if *id == entry.id && *mode == entry.mode => *stat,
-            _ => Default::default(),
-        };
-    }
-    index.write(gix::index::write::Options::default())
+    archive::point(&repository, &note.slug, previous, Some(found.commit))
+        .map_err(|error| internal(&format!("cannot forget the archive `{}`", note.slug), &error))
 }
 
 /// Reads the files below a directory of a tree, with their names from there.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use gix::bstr::{BString, ByteSlice as _};
+use gix::bstr::{BStr, BString, ByteSlice as _};
 use gix::index::entry::Flags;
 use gix::status::index_worktree::iter::Summary;
 use gix::status::plumbing::index_as_worktree::EntryStatus;
@@ -59,7 +59,12 @@ impl Survey {
 
     /// The files in the words of `git status --short`.
     pub(super) fn lines(&self) -> impl Iterator<Item = String> {
-        self.changes.iter().map(|(path, letters)| format!("{}{} {path}", letters.staged, letters.unstaged))
+        self.changes.iter().map(|(path, letters)| {
+            // As git does: a name that would break the line is quoted.
+            let plain = path.to_str().is_ok_and(|path| !path.contains(|c: char| c.is_control() || c == '"'));
+            let path = if plain { path.to_string() } else { format!("{path:?}") };
+            format!("{}{} {path}", letters.staged, letters.unstaged)
+        })
     }
 
     fn add(&mut self, item: Item) {
@@ -121,7 +126,7 @@ impl Survey {
         }
         let (mut pipeline, index) = repository.filter_pipeline(None)?;
         for (path, id, skipped) in hidden {
-            let there = repository.workdir_path(path.as_bstr()).is_some_and(|path| path.symlink_metadata().is_ok());
+            let there = on_disk(repository, path.as_bstr()).is_some();
             let letter = match there {
                 false if skipped => continue,
                 false => 'D',
@@ -134,4 +139,12 @@ impl Survey {
         }
         Ok(())
     }
+}
+
+/// Looks at a file of a worktree; what lies behind a link is none.
+pub(super) fn on_disk(repository: &gix::Repository, path: &BStr) -> Option<std::fs::Metadata> {
+    let file = repository.workdir_path(path)?;
+    let metadata = file.symlink_metadata().ok()?;
+    let above = file.ancestors().skip(1).take_while(|above| Some(*above) != repository.workdir());
+    above.map(|above| above.symlink_metadata()).all(|above| above.is_ok_and(|above| above.is_dir())).then_some(metadata)
 }

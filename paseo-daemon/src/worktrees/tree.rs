@@ -14,6 +14,7 @@ use super::files::{failed, names, remove_dir, remove_dir_all, remove_file};
 use super::list::is_dirty;
 use super::note::{read_note, remove_note};
 use super::site::{Site, discover, internal};
+use crate::fault::{Point, reached};
 
 /// A worktree as it is registered in the repository.
 pub(super) struct Registered {
@@ -160,6 +161,7 @@ fn same_parent(target: &Path, repository: &gix::Repository) -> bool {
 /// Removes a registration. The file by which it is found goes last.
 pub(super) fn remove_registration(git_dir: &Path) -> Result<(), ApiError> {
     for name in names(git_dir)?.iter().filter(|name| *name != "gitdir") {
+        reached(Point::WorktreeForgetting);
         let path = git_dir.join(name);
         match path.is_dir() && !path.is_symlink() {
             true => remove_dir_all(&path)?,
@@ -173,7 +175,7 @@ pub(super) fn remove_registration(git_dir: &Path) -> Result<(), ApiError> {
 }
 
 /// Removes registrations that were cut short before they said where their tree is.
-fn remove_stubs(all: &Path, slug: &str) {
+pub(super) fn remove_stubs(all: &Path, slug: &str) {
     for name in names(all).unwrap_or_default() {
         let numbered = name.strip_prefix(slug).is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit()));
         let stub = all.join(&name);

@@ -221,13 +221,17 @@ impl Repository {
             }
             // What is left over stands in nobody's way.
             (State::Listing(then), _) => self.sweep(ticket, cancelled, VecDeque::new(), then),
-            (State::Sweeping { note, course, rest, then }, Fact::Kept(_)) => {
+            (State::Sweeping { note, course: course @ Course::Undo(_), rest, then }, Fact::Kept(_)) => {
                 // Somebody works in it by now, so it is theirs.
                 self.stuck.retain(|stuck| *stuck != note);
                 match course.only_unmark() {
                     Some(course) => self.sweep_on(ticket, cancelled, note, course, rest, then),
                     None => self.sweep(ticket, cancelled, rest, then),
                 }
+            }
+            // Out of sight it would be of use to nobody.
+            (State::Sweeping { note, course: Course::Leave(removal, Leave::PutAway), rest, then }, Fact::Failed(_)) => {
+                self.sweep_on(ticket, cancelled, note, Course::Bring(removal, Bring::Back), rest, then);
             }
             // Its mark stays, so it is tried again at the next use.
             (State::Sweeping { rest, then, .. }, Fact::Failed(_)) => self.sweep(ticket, cancelled, rest, then),
@@ -255,15 +259,26 @@ impl Repository {
                 Some(make) => self.make(ticket, cancelled, note, make, from),
                 None => self.made(ticket, note, from.is_some()),
             },
-            // The worktree is there, and its mark says so too: it goes at the next use. What was put away of one that is
-            // back does no harm.
-            (State::Making { note, make: make @ (Make::Unmark | Make::Forget), from }, Fact::Failed(_))
+            // The worktree is there, and its mark says so too: it goes at the next use.
+            (State::Making { note, make: make @ Make::Unmark, from }, Fact::Failed(_))
                 if !cancelled || make.is_final(from.is_some()) =>
             {
                 self.made(ticket, note, from.is_some());
             }
             (State::Making { note, make, .. }, Fact::Failed(error)) => {
                 self.end(ticket, cancelled, note, make.undo(), Answer::Failed(error));
+            }
+            (State::Ending { note, course: course @ Course::Leave(..), then }, Fact::Kept(_)) => {
+                let then = match then {
+                    Answer::Archived(archived) => {
+                        Answer::Archived(Box::new(Archived { branch_removed: false, ..*archived }))
+                    }
+                    then => then,
+                };
+                match course.next() {
+                    Some(course) => self.end(ticket, cancelled, note, course, then),
+                    None => self.finish(Some((ticket, then))),
+                }
             }
             (State::Ending { note, course, then }, Fact::Kept(why)) => {
                 let then = if then == Answer::RolledBack { Answer::Kept(why) } else { then };
@@ -482,7 +497,9 @@ impl State {
                 _ => false,
             },
             Fact::Kept(_) => match self {
-                State::Sweeping { course, .. } | State::Ending { course, .. } => *course == Course::Undo(Undo::Tree),
+                State::Sweeping { course, .. } | State::Ending { course, .. } => {
+                    matches!(course, Course::Undo(Undo::Tree) | Course::Leave(_, Leave::Branch))
+                }
                 _ => false,
             },
             Fact::Done => match self {

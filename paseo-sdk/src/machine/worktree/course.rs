@@ -13,8 +13,6 @@ pub(super) enum Make {
     /// In place of `Tree`, where it comes back.
     Refill,
     Note,
-    /// Only where it comes back.
-    Forget,
     Unmark,
 }
 
@@ -27,8 +25,7 @@ impl Make {
             (Make::Refill, Some(from)) => Step::Refill(note, Box::new(from.clone())),
             (Make::Tree | Make::Refill, _) => Step::MakeTree(note),
             (Make::Note, _) => Step::WriteNote(note),
-            (Make::Forget, Some(from)) => Step::Forget(Box::new(from.clone())),
-            (Make::Unmark | Make::Forget, _) => Step::Unmark(note),
+            (Make::Unmark, _) => Step::Unmark(note),
         }
     }
 
@@ -38,8 +35,7 @@ impl Make {
             Make::Branch if comes_back => Some(Make::Refill),
             Make::Branch => Some(Make::Tree),
             Make::Tree | Make::Refill => Some(Make::Note),
-            Make::Note if comes_back => Some(Make::Forget),
-            Make::Note | Make::Forget => Some(Make::Unmark),
+            Make::Note => Some(Make::Unmark),
             Make::Unmark => None,
         }
     }
@@ -47,7 +43,7 @@ impl Make {
     /// Whether it is there for good once this step is done. One that came back is, once its note is written: what it came
     /// from may be forgotten then.
     pub(super) fn is_final(self, comes_back: bool) -> bool {
-        comes_back && matches!(self, Make::Note | Make::Forget | Make::Unmark)
+        comes_back && matches!(self, Make::Note | Make::Unmark)
     }
 
     /// Returns with what undoing begins once this step was begun.
@@ -57,7 +53,7 @@ impl Make {
             Make::Branch => Undo::Branch,
             Make::Tree | Make::Refill | Make::Note => Undo::Tree,
             // The mark may be gone, and without one a daemon that dies now would leave half a worktree.
-            Make::Forget | Make::Unmark => Undo::Mark,
+            Make::Unmark => Undo::Mark,
         })
     }
 }

@@ -89,7 +89,8 @@ pub enum Fact {
     Recalled(Box<Recalled>, Sight),
     /// The note as it is now, in answer to `Step::Trust`.
     Trusted(Box<Note>),
-    /// A finished worktree is not as it was made any more, in answer to `Step::RemoveTree`: it was left alone, and why.
+    /// A finished worktree is not as it was made any more, in answer to `Step::RemoveTree`: it was left alone, and why. Or
+    /// a branch is in use, in answer to `Step::DropBranch`: it stays.
     Kept(&'static str),
     /// Any other step is done.
     Done,
@@ -206,11 +207,10 @@ pub enum Step {
     Recall(String),
     /// Register the tree, and fill it with what was put away.
     Refill(Note, Box<Recalled>),
-    /// Forget what was put away and is back.
-    Forget(Box<Recalled>),
     /// Write in the note of the worktree of this name that it is trusted.
     Trust(String),
-    /// Remove the mark.
+    /// Remove the mark. Where the worktree is there as a whole, what was put away of it is forgotten first: it is back, or
+    /// has never gone.
     Unmark(Note),
 }
 
