@@ -408,7 +408,7 @@ impl Capture<'_> {
             };
             let converted = conversions.apply_to(path.as_bstr())?;
             any_converted |= converted;
-            if !left_out && !converted && (entry.is_none() || self.keeps_modes()) {
+            if !left_out && !converted && self.keeps_modes() {
                 continue;
             }
             let Some(metadata) = on_disk(repository, path.as_bstr()) else { continue };
@@ -423,8 +423,8 @@ impl Capture<'_> {
                 }
                 false => continue,
             };
-            let same_kind =
-                entry.is_none_or(|entry| (entry.mode == Mode::FILE_EXECUTABLE) == (kind == EntryKind::BlobExecutable));
+            // Where git does not look at modes, it sets none either.
+            let same_kind = self.keeps_modes() || kind == EntryKind::Blob;
             if !left_out && !converted && same_kind {
                 continue;
             }
