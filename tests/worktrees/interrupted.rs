@@ -155,7 +155,13 @@ impl Story {
         let mut command = self.lab.command(Path::new(PASEO));
         command.env("PASEO_TEST_FAULT", format!("{}:{nth}", point.name()));
         let daemon = self.lab.process_by(command);
-        match self.ask(&self.lab.client(), way).await {
+        let client = self.lab.client();
+        // A client asks for what it may ask for twice until there is a daemon again.
+        let answer = tokio::select! {
+            answer = self.ask(&client, way) => answer,
+            () = crate::lab::ended(daemon.pid()) => Err(ApiError::new(Code::Unavailable, "it is gone")),
+        };
+        match answer {
             Ok(()) => {
                 daemon.kill();
                 false
