@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use hmac::{Hmac, Mac};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::model::AgentId;
 use paseo_sdk::operation::Principal;

@@ -93,7 +93,12 @@ impl Worktrees {
     /// this process. `helper` plays the hidden roles, as `Config::helper` does.
     #[must_use]
     pub fn new(home: PathBuf, helper: Option<&Path>) -> Worktrees {
-        let env = crate::launch::environment(std::env::vars_os(), &BTreeMap::new());
+        Worktrees::with_env(home, helper, crate::launch::environment(std::env::vars_os(), &BTreeMap::new()))
+    }
+
+    /// Makes the same with hooks, `git` and `gh` that start from another environment.
+    #[must_use]
+    pub fn with_env(home: PathBuf, helper: Option<&Path>, env: BTreeMap<String, String>) -> Worktrees {
         Worktrees::with(home, Surroundings { helper: Helper::find(helper), env, keep: Vec::new() })
     }
 
@@ -203,9 +208,10 @@ impl Worktrees {
                 Ok((head, Ok(base)))
             }
             WorktreeSource::PullRequest { number } => {
-                let _alone = self.fetching(site).await;
+                let alone = self.fetching(site).await;
                 self.report("fetch", format!("fetching pull request {number}"));
-                let fetched = fetch::pull_request(site, &self.shared.surroundings.env, number).await?;
+                let fetched = fetch::pull_request(site, &self.shared.surroundings.env, &alone, number).await?;
+                drop(alone);
                 let base = blocking(move || Ok(source::find_base(&here()?, fetched.base.as_deref()))).await?;
                 let pull_request = PullRequest { number, title: fetched.title };
                 let (branch, commit, upstream) = (fetched.branch, fetched.commit, fetched.upstream);
@@ -216,28 +222,28 @@ impl Worktrees {
 
     /// Fetches a branch of a remote; without one, what the main remote has.
     async fn fetch(&self, site: &Site, what: Option<(String, String)>) -> Result<(), ApiError> {
-        let _alone = self.fetching(site).await;
+        let alone = self.fetching(site).await;
         let env = &self.shared.surroundings.env;
         match what {
             Some((remote, branch)) => {
                 self.report("fetch", format!("fetching {branch} from {remote}"));
-                fetch::fetch(site, env, &remote, Some(&branch)).await
+                fetch::fetch(site, env, &alone, &remote, Some(&branch)).await
             }
             None => {
                 let place = site.clone();
                 let remote = blocking(move || fetch::main_remote(&place.open()?)).await?;
                 self.report("fetch", format!("fetching from {remote}"));
-                fetch::fetch(site, env, &remote, None).await
+                fetch::fetch(site, env, &alone, &remote, None).await
             }
         }
     }
 
-    async fn fetching(&self, site: &Site) -> tokio::sync::OwnedMutexGuard<()> {
+    async fn fetching(&self, site: &Site) -> fetch::Alone {
         let turn = {
             let mut fetching = self.shared.fetching.lock().unwrap_or_else(PoisonError::into_inner);
             fetching.entry(site.common_dir.clone()).or_default().clone()
         };
-        turn.lock_owned().await
+        Arc::new(turn.lock_owned().await)
     }
 
     async fn site(&self, cwd: &Path) -> Result<Site, ApiError> {

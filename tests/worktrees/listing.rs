@@ -8,11 +8,11 @@ use paseo_sdk::model::ListedWorktree;
 use super::{Scratch, branch_off};
 
 impl Scratch {
-    async fn list(&self) -> Vec<ListedWorktree> {
+    pub(super) async fn list(&self) -> Vec<ListedWorktree> {
         self.worktrees.list(Some(&self.project()), false).await.expect("listed")
     }
 
-    async fn only(&self) -> ListedWorktree {
+    pub(super) async fn only(&self) -> ListedWorktree {
         let mut listed = self.list().await;
         assert_eq!(listed.len(), 1, "{listed:?}");
         listed.remove(0)

@@ -54,13 +54,18 @@ pub(super) fn make(site: &Site, note: &Note) -> Result<(), ApiError> {
         ApiError::new(Code::Conflict, format!("branch `{branch}` cannot be made: {error:#}"))
             .hint("another program may be changing branches of this repository: try again")
     })?;
-    match &note.upstream {
-        Some(upstream) => {
-            let remote = ("remote".to_owned(), upstream.remote.clone());
-            write_settings(site, &repository, branch, &[remote, ("merge".to_owned(), upstream.reference.clone())])
-        }
-        None => Ok(()),
+    write_settings(site, &repository, branch, &own_settings(note))
+}
+
+/// Returns what is set for a branch that is made for this note.
+fn own_settings(note: &Note) -> Vec<(String, String)> {
+    let Some(upstream) = &note.upstream else { return Vec::new() };
+    let mut own = vec![("merge", &upstream.reference), ("remote", &upstream.remote)];
+    // Wherever the user's own branches are pushed to, a pull request goes back to where it comes from.
+    if note.pull_request.is_some() {
+        own.insert(1, ("pushRemote", &upstream.remote));
     }
+    own.into_iter().map(|(key, value)| (key.to_owned(), value.clone())).collect()
 }
 
 /// Writes what is set for a branch in the repository's configuration: where it comes from, and is pushed to.
@@ -92,8 +97,11 @@ pub(super) fn write_settings(
         config.commit()
     };
     if elsewhere {
-        let path = site.common_dir.join(PUSH_SETTINGS);
-        std::fs::write(&path, "[push]\n\tdefault = upstream\n").map_err(|error| failed("write", &path, &error))?;
+        let (path, content) = (site.common_dir.join(PUSH_SETTINGS), "[push]\n\tdefault = upstream\n");
+        // Never written again while git may be reading it.
+        if std::fs::read(&path).ok().as_deref() != Some(content.as_bytes()) {
+            std::fs::write(&path, content).map_err(|error| failed("write", &path, &error))?;
+        }
     }
     write().map_err(|error| internal("cannot write the repository's configuration", &error))
 }
@@ -128,7 +136,14 @@ pub(super) fn forget_settings(site: &Site, repository: &gix::Repository, branch:
         let mut config = repository.config_file_mut(site.common_dir.join("config"))?;
         while config.remove_section("branch", branch.as_bytes().as_bstr()).is_some() {}
         remove_include(&mut config, branch);
-        config.commit()
+        let included = config.sections_by_name("includeIf").into_iter().flatten();
+        let needed = included.flat_map(|section| section.values("path")).any(|path| *path == PUSH_SETTINGS.as_bytes());
+        config.commit()?;
+        if !needed {
+            // It is read by nobody any more, so it does no harm where it cannot be removed.
+            let _ = std::fs::remove_file(site.common_dir.join(PUSH_SETTINGS));
+        }
+        Ok(())
     };
     forget().map_err(|error| internal("cannot write the repository's configuration", &error))
 }
@@ -150,6 +165,8 @@ pub(super) fn remove(site: &Site, note: &Note, since: SystemTime) -> Result<(), 
     match there.map_err(|error| internal(&format!("cannot read the branch `{branch}`"), &error))? {
         // git writes the entry first and the branch then.
         None if matches!(ours, Ok(true)) => remove_file(&log)?,
+        // Unless only that was left of it, what is set for its name is somebody else's.
+        None if settings(&repository, branch) != own_settings(note) => return Ok(()),
         None => {}
         Some(_) if !ours.unwrap_or(true) => {
             tracing::warn!("branch `{branch}` is not as it was made; it stays");
@@ -178,7 +195,8 @@ pub(super) fn remove_at(
     let there = find_reference(repository, &format!("refs/heads/{branch}")).map_err(unreadable)?;
     let Some(there) = there else { return Ok(true) };
     let on_it = |git_dir: &Path| head_branch(git_dir).as_deref() == Some(branch);
-    let used = on_it(&site.common_dir) || registered(repository)?.iter().any(|tree| on_it(&tree.git_dir));
+    let used =
+        (!site.bare && on_it(&site.common_dir)) || registered(repository)?.iter().any(|tree| on_it(&tree.git_dir));
     if used || there.try_id().map(|id| id.detach()) != Some(commit) {
         tracing::warn!("branch `{branch}` is in use or has moved; it stays");
         return Ok(false);

@@ -12,7 +12,7 @@ use paseo_sdk::operation::Reporter;
 use super::branch::look_for_branch;
 use super::note::{self, Going, Mark, read_marks, read_note, write_note};
 use super::site::{MARK_PREFIX, Site};
-use super::tree::{Registered, head_branch, registered};
+use super::tree::{Registered, registered, reserved_branch};
 use super::{archive, branch, inspect, restore, tree};
 
 /// Carries out a step, for a daemon that runs `since` then, and tells `reporter` how far it is if that takes a while.
@@ -105,12 +105,12 @@ fn leftovers(site: &Site) -> Result<Vec<Leftover>, ApiError> {
 
 fn look(site: &Site, branch: Option<&str>) -> Result<Sight, ApiError> {
     let repository = site.open()?;
-    let main = Tree {
-        path: site.main.to_string_lossy().into_owned(),
-        branch: head_branch(&site.common_dir),
-        kind: Kind::Main,
-    };
-    let mut trees = vec![main];
+    let mut trees = Vec::new();
+    // The head of a bare repository is checked out nowhere.
+    if !site.bare {
+        let path = site.main.to_string_lossy().into_owned();
+        trees.push(Tree { path, branch: reserved_branch(&site.common_dir), kind: Kind::Main });
+    }
     let mut taken: std::collections::BTreeSet<_> = names(&site.directory)?
         .into_iter()
         .map(|name| match name.strip_prefix(MARK_PREFIX).and_then(|rest| rest.strip_suffix(".json")) {
@@ -127,7 +127,11 @@ fn look(site: &Site, branch: Option<&str>) -> Result<Sight, ApiError> {
             Ok(Some(note)) => Kind::Ours(note),
             Ok(None) | Err(_) => Kind::Foreign,
         };
-        trees.push(Tree { path: tree.path.to_string_lossy().into_owned(), branch: head_branch(&tree.git_dir), kind });
+        trees.push(Tree {
+            path: tree.path.to_string_lossy().into_owned(),
+            branch: reserved_branch(&tree.git_dir),
+            kind,
+        });
     }
     let branch = branch.map_or(Ok(Branch::Free), |branch| look_for_branch(&repository, branch))?;
     Ok(Sight { trees, taken, branch })

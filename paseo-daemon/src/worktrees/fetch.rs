@@ -2,8 +2,9 @@
 //! that is there.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gix::bstr::ByteSlice as _;
@@ -12,9 +13,12 @@ use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::machine::worktree::Upstream;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
+use tokio::sync::{OwnedMutexGuard, oneshot};
 
-use super::site::{Site, find_reference, internal};
+use super::site::Site;
+use super::source::check_branch;
 
 /// The head of a pull request, fetched.
 pub(super) struct PullRequest {
@@ -40,11 +44,12 @@ struct Remote {
 pub(super) async fn fetch(
     site: &Site,
     env: &BTreeMap<String, String>,
+    alone: &Alone,
     remote: &str,
     branch: Option<&str>,
 ) -> Result<(), ApiError> {
     let refspec = branch.map(|branch| format!("+refs/heads/{branch}:refs/remotes/{remote}/{branch}"));
-    run_git(site, env, remote, refspec.as_slice()).await.map_err(|why| {
+    run_git(site, env, alone, &site.common_dir, remote, refspec.as_slice()).await.map_err(|why| {
         let what = branch.map_or_else(|| remote.to_owned(), |branch| format!("`{branch}` of {remote}"));
         ApiError::new(Code::Unavailable, format!("fetch: {what} cannot be fetched: {why}"))
             .hint("`git fetch` there may say more; without `fetch`, what was fetched before is used")
@@ -66,26 +71,33 @@ pub(super) fn main_remote(repository: &gix::Repository) -> Result<String, ApiErr
 pub(super) async fn pull_request(
     site: &Site,
     env: &BTreeMap<String, String>,
+    alone: &Alone,
     number: i64,
 ) -> Result<PullRequest, ApiError> {
     let place = site.clone();
     let remotes = blocking(move || Ok(remotes(&place.open()?))).await?;
     let mut said = Vec::new();
     for remote in &remotes {
-        let known = ask_gh(site, env, remote, number).await;
-        // A reference for as long as it takes to read it. Its name is this request's alone, so that many can fetch at once.
-        let aside = format!("refs/paseo/fetched/{}", uuid::Uuid::new_v4());
+        let known = ask_gh(site, env, alone, remote, number).await;
         let base = known.as_ref().map(|known| format!("refs/remotes/{}/{}", remote.name, known.base_ref_name));
-        let mut refspecs = vec![format!("+refs/pull/{number}/head:{aside}")];
-        if let (Some(known), Some(base)) = (&known, &base) {
-            refspecs.push(format!("+refs/heads/{}:{base}", known.base_ref_name));
+        let mut refspecs = vec![format!("refs/pull/{number}/head")];
+        if let Some(known) = &known {
+            let own = Some(&known.head_ref_name).filter(|_| !known.is_cross_repository);
+            let branches = [Some(&known.base_ref_name), own].into_iter().flatten();
+            refspecs.extend(branches.map(|name| format!("+refs/heads/{name}:refs/remotes/{}/{name}", remote.name)));
         }
-        if let Err(why) = run_git(site, env, &remote.name, &refspecs).await {
-            said.push((remote.name.clone(), why));
-            continue;
+        let mut fetched = fetch_aside(site, env, alone, &remote.name, &refspecs).await;
+        // A branch that was merged is often deleted; the pull request has its commits still.
+        if refspecs.len() > 1 && fetched.as_ref().is_err_and(|why| why.contains(&format!("{NOT_THERE} refs/heads/"))) {
+            fetched = fetch_aside(site, env, alone, &remote.name, &refspecs[..1]).await;
         }
-        let place = site.clone();
-        let commit = blocking(move || take(&place, &aside)).await?;
+        let commit = match fetched {
+            Ok(commit) => commit,
+            Err(why) => {
+                said.push((remote.name.clone(), why));
+                continue;
+            }
+        };
         let upstream = match &known {
             Some(known) => known.upstream(remote, &remotes),
             None => Upstream { remote: remote.name.clone(), reference: format!("refs/pull/{number}/head") },
@@ -94,10 +106,11 @@ pub(super) async fn pull_request(
         return Ok(PullRequest { commit, branch, upstream, base, title: known.map(|known| known.title) });
     }
     let field = |error: ApiError| {
-        error.details(serde_json::json!({ "field": "githubPrNumber", "remotes": said.iter().map(|(name, _)| name).collect::<Vec<_>>() }))
+        let asked: Vec<_> = said.iter().map(|(name, _)| name).collect();
+        error.details(serde_json::json!({ "field": "githubPrNumber", "remotes": asked }))
     };
     // git says so of a reference that is not there; anything else is a remote that could not be asked.
-    match said.iter().find(|(_, why)| !why.contains("couldn't find remote ref")) {
+    match said.iter().find(|(_, why)| !why.contains(NOT_THERE)) {
         _ if remotes.is_empty() => Err(field(
             ApiError::invalid("githubPrNumber", "this repository has no remote that could have pull requests")
                 .hint("add one: `git remote add origin …`"),
@@ -116,17 +129,43 @@ pub(super) async fn pull_request(
     }
 }
 
-/// Reads what was fetched under a name that is not kept, and removes the name.
-fn take(site: &Site, name: &str) -> Result<String, ApiError> {
-    let repository = site.open()?;
-    let take = || -> gix::Result<Option<String>> {
-        let Some(mut reference) = find_reference(&repository, name)? else { return Ok(None) };
-        let commit = reference.peel_to_commit().map(|commit| commit.id.to_string());
-        reference.delete()?;
-        commit.map(Some)
-    };
-    let unreadable = |error| internal("what was fetched cannot be read", &error);
-    take().map_err(unreadable)?.ok_or_else(|| internal("what was fetched is not there", &name))
+/// Fetches a commit that no reference shall point to yet, and what else the references say. git writes down which one it
+/// was in a git directory that is made for this alone, so nothing of it is ever left in the repository.
+async fn fetch_aside(
+    site: &Site,
+    env: &BTreeMap<String, String>,
+    alone: &Alone,
+    remote: &str,
+    refspecs: &[String],
+) -> Result<String, String> {
+    let aside = Aside::new(&site.common_dir).map_err(|error| format!("no place to fetch to: {error}"))?;
+    run_git(site, env, alone, &aside.0, remote, refspecs).await?;
+    let text = std::fs::read_to_string(aside.0.join("FETCH_HEAD"));
+    let text = text.map_err(|error| format!("what was fetched cannot be read: {error}"))?;
+    let commit = text.lines().find(|line| line.contains("refs/pull/")).and_then(|line| line.split('\t').next());
+    commit.map(str::to_owned).ok_or_else(|| "git does not say what it fetched".to_owned())
+}
+
+/// A git directory that shares everything with that of a repository, and is gone when this is dropped.
+struct Aside(PathBuf);
+
+impl Aside {
+    fn new(common_dir: &Path) -> std::io::Result<Aside> {
+        use std::os::unix::ffi::OsStrExt as _;
+        use std::os::unix::fs::DirBuilderExt as _;
+        let path = std::env::temp_dir().join(format!("paseo-fetch-{}", uuid::Uuid::new_v4()));
+        std::fs::DirBuilder::new().mode(0o700).create(&path)?;
+        let aside = Aside(path);
+        std::fs::write(aside.0.join("HEAD"), "ref: refs/heads/main\n")?;
+        std::fs::write(aside.0.join("commondir"), [common_dir.as_os_str().as_bytes(), b"\n"].concat())?;
+        Ok(aside)
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 /// The remotes of a repository: first the one that `gh` was told to use, then by the names that people give to the
@@ -220,7 +259,13 @@ fn slug(address: &gix::Url) -> Option<(String, String)> {
 }
 
 /// Asks `gh` about a pull request; none where it is not there, not logged in, or does not know.
-async fn ask_gh(site: &Site, env: &BTreeMap<String, String>, remote: &Remote, number: i64) -> Option<Known> {
+async fn ask_gh(
+    site: &Site,
+    env: &BTreeMap<String, String>,
+    alone: &Alone,
+    remote: &Remote,
+    number: i64,
+) -> Option<Known> {
     let (host, slug) = slug(&remote.address)?;
     let fields = "title,headRefName,baseRefName,isCrossRepository,headRepository,headRepositoryOwner";
     let number = number.to_string();
@@ -228,33 +273,43 @@ async fn ask_gh(site: &Site, env: &BTreeMap<String, String>, remote: &Remote, nu
     let args = ["pr", "view", &number, "--repo", &repository, "--json", fields];
     let mut command = command("gh", env, &site.main);
     command.args(args).env("GH_PROMPT_DISABLED", "1").env("GH_NO_UPDATE_NOTIFIER", "1");
-    let answer = match tokio::time::timeout(PATIENCE_WITH_GH, run(command)).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(why)) => {
-            tracing::info!("gh does not know pull request {number} of {repository}: {why}");
-            return None;
-        }
-        Err(_) => {
-            tracing::info!("gh does not answer");
-            return None;
-        }
-    };
-    serde_json::from_slice(&answer).inspect_err(|error| tracing::info!("gh answers something else: {error}")).ok()
+    let answer = run(command, alone, PATIENCE_WITH_GH).await;
+    let answer =
+        answer.inspect_err(|why| tracing::info!("gh does not know pull request {number} of {repository}: {why}"));
+    let known: Known = serde_json::from_slice(&answer.ok()?)
+        .inspect_err(|error| tracing::info!("gh answers something else: {error}"))
+        .ok()?;
+    // They become names of branches here, and references to fetch.
+    let names = [&known.base_ref_name, &known.head_ref_name, &known.branch()].map(|name| check_branch(name));
+    names.into_iter().all(|checked| checked.is_ok()).then_some(known)
 }
 
-async fn run_git(site: &Site, env: &BTreeMap<String, String>, remote: &str, refspecs: &[String]) -> Result<(), String> {
-    let mut command = command("git", env, &site.common_dir);
+/// Fetches with the user's own git, in the shared repository as `git_dir` sees it.
+async fn run_git(
+    site: &Site,
+    env: &BTreeMap<String, String>,
+    alone: &Alone,
+    git_dir: &Path,
+    remote: &str,
+    refspecs: &[String],
+) -> Result<(), String> {
+    // An address may be relative to the main checkout.
+    let mut command = command("git", env, &site.main);
     // Nobody is there to be asked, and what git does for itself afterwards would go on behind our back.
-    command.env("GIT_TERMINAL_PROMPT", "0").env("SSH_ASKPASS_REQUIRE", "force").env("GIT_DIR", &site.common_dir);
+    command.env("GIT_TERMINAL_PROMPT", "0").env("SSH_ASKPASS_REQUIRE", "force").env("GIT_DIR", git_dir);
     if !env.contains_key("SSH_ASKPASS") {
         command.env("SSH_ASKPASS", "false");
     }
-    command.args(["-c", "gc.auto=0", "-c", "maintenance.auto=false", "fetch", "--quiet", "--no-tags"]);
-    command.args(["--no-write-fetch-head", "--", remote]).args(refspecs);
-    match tokio::time::timeout(PATIENCE_WITH_GIT, run(command)).await {
-        Ok(result) => result.map(drop),
-        Err(_) => Err(format!("git has not ended after {} minutes", PATIENCE_WITH_GIT.as_secs() / 60)),
+    command.args(["-c", "gc.auto=0", "-c", "maintenance.auto=false", "fetch", "--quiet", "--no-recurse-submodules"]);
+    // What git writes down of a fetch is the user's, and so are the tags where only one thing is fetched.
+    if git_dir == site.common_dir {
+        command.arg("--no-write-fetch-head");
     }
+    if !refspecs.is_empty() {
+        command.arg("--no-tags");
+    }
+    command.args(["--", remote]).args(refspecs);
+    run(command, alone, PATIENCE_WITH_GIT).await.map(drop)
 }
 
 fn command(program: &str, env: &BTreeMap<String, String>, directory: &Path) -> Command {
@@ -270,37 +325,70 @@ fn command(program: &str, env: &BTreeMap<String, String>, directory: &Path) -> C
     command
 }
 
-/// Runs a program to its end and returns what it printed; an error is the last thing that it complained of. Dropped, it
-/// ends the program with all that this started.
-async fn run(mut command: Command) -> Result<Vec<u8>, String> {
+/// Runs a program and returns what it printed; an error is what it complained of. Dropped, or when patience is over, it
+/// ends the program with all that this started, and nobody else fetches before that is over.
+async fn run(mut command: Command, alone: &Alone, patience: Duration) -> Result<Vec<u8>, String> {
     let name = command.as_std().get_program().to_string_lossy().into_owned();
-    let child = command.spawn().map_err(|error| match error.kind() {
+    let mut child = command.spawn().map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => format!("`{name}` is not installed, or not on the PATH"),
         _ => format!("`{name}` cannot be started: {error}"),
     })?;
-    let mut group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
-    let output = child.wait_with_output().await.map_err(|error| format!("`{name}`: {error}"))?;
-    group.0 = None;
-    if output.status.success() {
-        return Ok(output.stdout);
-    }
-    let complaints = String::from_utf8_lossy(&output.stderr);
-    let lines = complaints.lines().map(str::trim).filter(|line| !line.is_empty());
-    // The first is the cause; git ends with advice.
-    let why = lines.clone().find(|line| line.starts_with("fatal:")).or_else(|| lines.clone().next());
-    let why = why.map_or_else(|| format!("`{name}` ended with {}", output.status), str::to_owned);
-    Err(why.strip_prefix("fatal: ").unwrap_or(&why).chars().filter(|c| !c.is_control()).take(300).collect())
+    let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    let (wanted, unwanted) = oneshot::channel::<()>();
+    let alone = alone.clone();
+    let run = tokio::spawn(async move {
+        let _alone = alone;
+        // Read meanwhile: a full pipe would keep it from ending.
+        let output = tokio::spawn(read(child.stdout.take()));
+        let complaints = tokio::spawn(read(child.stderr.take()));
+        let ended = tokio::select! {
+            ended = child.wait() => ended.map_err(|error| format!("`{name}`: {error}"))?,
+            _ = tokio::time::timeout(patience, unwanted) => {
+                // It is asked first, so that it takes its locks and half a pack with it.
+                for signal in [Signal::TERM, Signal::KILL] {
+                    if let Some(group) = group {
+                        let _ = kill_process_group(group, signal);
+                    }
+                    if tokio::time::timeout(GRACE, child.wait()).await.is_ok() {
+                        break;
+                    }
+                }
+                return Err(format!("`{name}` has not ended after {} seconds", patience.as_secs()));
+            }
+        };
+        // What it left running, as ssh does to use a connection again, may hold the pipes for longer than it.
+        let said = tokio::time::timeout(GRACE, async { tokio::join!(output, complaints) }).await;
+        let (output, complaints) = match said {
+            Ok((output, complaints)) => (output.unwrap_or_default(), complaints.unwrap_or_default()),
+            Err(_) => (Vec::new(), Vec::new()),
+        };
+        match ended.success() {
+            true => Ok(output),
+            false => Err(complaint(&complaints).unwrap_or_else(|| format!("`{name}` ended with {ended}"))),
+        }
+    });
+    let result = run.await.unwrap_or_else(|error| Err(error.to_string()));
+    drop(wanted);
+    result
 }
 
-/// A process group that ends when nobody waits for it any more.
-struct Group(Option<Pid>);
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            let _ = kill_process_group(group, Signal::TERM);
-        }
+async fn read(pipe: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
+    let mut text = Vec::new();
+    if let Some(mut pipe) = pipe
+        && let Err(error) = pipe.read_to_end(&mut text).await
+    {
+        tracing::debug!("what a program says cannot be read: {error}");
     }
+    text
+}
+
+/// Finds in what a program complained of why it failed.
+fn complaint(text: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(text);
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    // The first is the cause; git ends with advice.
+    let why = lines.clone().find(|line| line.starts_with("fatal:")).or_else(|| lines.clone().next())?;
+    Some(why.strip_prefix("fatal: ").unwrap_or(why).chars().filter(|c| !c.is_control()).take(300).collect())
 }
 
 async fn blocking<T: Send + 'static>(
@@ -309,8 +397,17 @@ async fn blocking<T: Send + 'static>(
     super::blocking(read).await
 }
 
+/// That nobody else fetches in a repository, for as long as somebody holds it.
+pub(super) type Alone = Arc<OwnedMutexGuard<()>>;
+
+/// How git says that a remote does not have a reference.
+const NOT_THERE: &str = "couldn't find remote ref";
+
 /// How long a fetch may take: as much as a large repository over a slow line needs.
 const PATIENCE_WITH_GIT: Duration = Duration::from_secs(30 * 60);
 
 /// How long `gh` may take until its answer is done without.
 const PATIENCE_WITH_GH: Duration = Duration::from_secs(15);
+
+/// How long a program may take to end when it is told to.
+const GRACE: Duration = Duration::from_secs(5);

@@ -10,8 +10,10 @@ use sha2::{Digest as _, Sha256};
 pub(super) struct Site {
     /// The git directory that all worktrees share: the repository's identity.
     pub(super) common_dir: PathBuf,
-    /// The main checkout.
+    /// The main checkout; the git directory of a repository that is bare.
     pub(super) main: PathBuf,
+    /// Whether it has no main checkout, so that nothing is checked out there.
+    pub(super) bare: bool,
     /// Where paseo makes the worktrees.
     pub(super) directory: PathBuf,
 }
@@ -31,11 +33,24 @@ impl Site {
                 Code::Unsupported,
                 format!("cwd: the repository of {} cannot be opened: {error:#}", cwd.display()),
             )
-            .hint("`git status` there may say more; paseo cannot read SHA-256 repositories yet")
+            .hint(
+                "`git status` there may say more; references in a reftable cannot be read yet, \
+                 `git refs migrate --ref-format=files` makes files of them",
+            )
             .details(serde_json::json!({ "field": "cwd" })),
             Err(_) => ApiError::invalid("cwd", format!("{} is not in a git repository", cwd.display()))
                 .hint("give a directory of a repository, or make one: `git init`"),
         })?;
+        // As git does: its configuration and hooks are somebody else's, and would run as this user.
+        if here.git_dir_trust() != gix::sec::Trust::Full {
+            let place = here.workdir().unwrap_or(here.git_dir()).display().to_string();
+            return Err(ApiError::new(
+                Code::Refused,
+                format!("cwd: the repository at {place} belongs to another user"),
+            )
+            .hint(format!("if you trust them: `git config --global --add safe.directory {place}`"))
+            .details(serde_json::json!({ "field": "cwd" })));
+        }
         let site = Site::of(home, &here)?;
         Ok((here, site))
     }
@@ -43,19 +58,13 @@ impl Site {
     /// Says where the worktrees of a repository are made.
     pub(super) fn of(home: &Path, here: &gix::Repository) -> Result<Site, ApiError> {
         let main = here.main_repo().map_err(|error| internal("cannot open the repository's main checkout", &error))?;
-        let Some(checkout) = main.workdir().filter(|_| !main.is_bare()) else {
-            return Err(ApiError::new(
-                Code::Unsupported,
-                format!("cwd: {} is a bare repository, without a main checkout", main.git_dir().display()),
-            )
-            .hint("give a directory of a clone that has one")
-            .details(serde_json::json!({ "field": "cwd" })));
-        };
+        let checkout = main.workdir().filter(|_| !main.is_bare());
         let canonical = |path: &Path| {
             path.canonicalize().map_err(|error| internal(&format!("cannot find {}", path.display()), &error))
         };
-        let checkout = canonical(checkout)?;
+        let bare = checkout.is_none();
         let common_dir = canonical(main.common_dir())?;
+        let main = checkout.map_or(Ok(common_dir.clone()), canonical)?;
         let home = real(home);
         if home.to_str().is_none() {
             return Err(ApiError::new(
@@ -64,8 +73,8 @@ impl Site {
             )
             .hint("set PASEO_HOME to another directory"));
         }
-        let directory = home.join("worktrees").join(directory_name(&checkout));
-        Ok(Site { common_dir, main: checkout, directory })
+        let directory = home.join("worktrees").join(directory_name(&main));
+        Ok(Site { common_dir, main, bare, directory })
     }
 
     /// Opens the repository as its main checkout sees it.
@@ -126,7 +135,9 @@ pub(super) fn options() -> gix::open::Options {
 
 /// Returns the name of the directory for a repository's worktrees: readable, and of this checkout only.
 fn directory_name(checkout: &Path) -> String {
-    let name = checkout.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    let names = checkout.ancestors().filter_map(Path::file_name).map(|name| name.to_string_lossy());
+    // A bare repository is often in `.git` or `.bare` of a directory that has the project's name.
+    let name = names.take(2).find(|name| !name.starts_with('.')).unwrap_or_default();
     let name: String = name
         .chars()
         .take(50)
@@ -134,7 +145,7 @@ fn directory_name(checkout: &Path) -> String {
         .collect();
     let hash = Sha256::digest(checkout.as_os_str().as_encoded_bytes());
     let hash: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    format!("{}-{hash}", name.trim_start_matches('.'))
+    format!("{name}-{hash}")
 }
 
 /// Finds a reference by its full name and no other: gix looks for `refs/tags/refs/heads/main` as well.

@@ -5,8 +5,8 @@ use gix::remote::Direction;
 use paseo_sdk::error::ApiError;
 use paseo_sdk::machine::worktree::{Base, Head, Upstream};
 
-use super::hooks;
 use super::site::{find_reference, internal};
+use super::{fetch, hooks};
 
 /// Checks a branch's name by git's own rules.
 pub(super) fn check_branch(name: &str) -> Result<(), ApiError> {
@@ -93,6 +93,10 @@ fn remote_branch<'a>(here: &'a gix::Repository, name: &str) -> Result<Option<Fou
     if let Some(found) = reference(here, &full, "refName")? {
         return Ok(Some(found));
     }
+    // What a remote calls its head is not a branch, and neither is what git calls it here.
+    if matches!(name, "HEAD" | "@") {
+        return Ok(None);
+    }
     let mut found = Vec::new();
     for remote in here.remote_names() {
         found.extend(reference(here, &format!("refs/remotes/{remote}/{name}"), "refName")?);
@@ -117,7 +121,8 @@ pub(super) fn split_remote(here: &gix::Repository, name: &str) -> Option<(String
         .filter(|remote| name.strip_prefix(remote.as_str()).is_some_and(|rest| rest.starts_with('/')))
         .max_by_key(String::len)?;
     let branch = name[remote.len() + 1..].to_owned();
-    Some((remote, branch))
+    // `origin/main~1` comes from there too, but there is nothing of that name to be fetched.
+    check_branch(&branch).is_ok().then_some((remote, branch))
 }
 
 /// Returns what a branch is said to come from, as people call it and in full, if that is there.
@@ -145,8 +150,11 @@ pub(super) fn comes_from(here: &gix::Repository, base: &Base) -> Option<(String,
 pub(super) fn newest(here: &gix::Repository, found: Base) -> Base {
     let newer = || -> Option<Base> {
         let branch = found.reference.as_deref()?.strip_prefix("refs/heads/")?;
-        let (_, full) = upstream_of(here, branch)?;
-        let full = full?;
+        let full = match upstream_of(here, branch) {
+            Some((_, full)) => full?,
+            // Nothing was said, so it is the one of the same name.
+            None => format!("refs/remotes/{}/{branch}", fetch::main_remote(here).ok()?),
+        };
         let mut reference = find_reference(here, &full).ok()??;
         let commit = reference.peel_to_commit().ok()?;
         let local = gix::ObjectId::from_hex(found.commit.as_bytes()).ok()?;

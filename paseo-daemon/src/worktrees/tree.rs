@@ -39,6 +39,22 @@ pub(super) fn head_branch(git_dir: &Path) -> Option<String> {
     Some(head.trim_end().strip_prefix("ref: refs/heads/")?.to_owned())
 }
 
+/// Reads which branch nobody else may check out: the one that is checked out, or that a rebase or a bisection goes back to.
+pub(super) fn reserved_branch(git_dir: &Path) -> Option<String> {
+    head_branch(git_dir).or_else(|| {
+        let said = ["rebase-merge/head-name", "rebase-apply/head-name", "BISECT_START"];
+        said.iter().find_map(|name| {
+            let text = std::fs::read_to_string(git_dir.join(name)).ok()?;
+            let name = text.trim_end();
+            match name.strip_prefix("refs/heads/") {
+                Some(branch) => Some(branch.to_owned()),
+                // A bisection writes its branch as people call it.
+                None => (git_dir.join("BISECT_LOG").exists() && !name.is_empty()).then(|| name.to_owned()),
+            }
+        })
+    })
+}
+
 /// Reads how a finished worktree is.
 pub(super) fn condition(tree: &Registered) -> Result<Condition, ApiError> {
     let unreadable = |error| internal(&format!("cannot read the worktree {}", tree.path.display()), &error);
@@ -52,6 +68,9 @@ pub(super) fn condition(tree: &Registered) -> Result<Condition, ApiError> {
 }
 
 /// Registers the tree of a worktree and fills it with its first commit.
+///
+/// The hooks of git do not run, `post-checkout` either: `core.hooksPath` may well be a directory of the tree itself, and
+/// that of a pull request is somebody else's. What a worktree needs is said in `paseo.json`, where trust is asked for.
 pub(super) fn make(site: &Site, note: &Note, stop: &AtomicBool, reporter: &Reporter) -> Result<(), ApiError> {
     let head = match &note.branch {
         Some(branch) => Head::Attached(full_name(branch)?),

@@ -291,6 +291,18 @@ fn there_already(want: &Want, sight: &Sight) -> Option<Choice> {
         });
         return found.map(Choice::Return);
     };
+    if let Head::PullRequest { pull_request, .. } = &want.head {
+        // Whatever its branch was called: that depends on whether anybody knew the name of its head then.
+        let found = sight.trees.iter().find_map(|tree| match &tree.kind {
+            Kind::Ours(note) if tree.branch == note.branch => {
+                Some(note).filter(|note| note.pull_request.as_ref().is_some_and(|of| of.number == pull_request.number))
+            }
+            _ => None,
+        });
+        if let Some(note) = found {
+            return Some(Choice::Return(note.clone()));
+        }
+    }
     let tree = sight.trees.iter().find(|tree| tree.branch.as_deref() == Some(branch))?;
     let note = match &tree.kind {
         Kind::Ours(note) if note.branch.as_deref() == Some(branch) => note,
