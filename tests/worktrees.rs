@@ -2,6 +2,7 @@
 
 mod begun;
 mod create;
+mod head;
 mod listing;
 mod model;
 mod progress;
