@@ -6,6 +6,7 @@ mod checkout;
 mod create;
 mod exact;
 mod fetch;
+mod head;
 mod interrupted;
 mod kinds;
 mod listing;

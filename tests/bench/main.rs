@@ -4,7 +4,10 @@
 //! cargo run --release -p paseo-tests --bin paseo-bench
 //! ```
 //!
-//! It takes about a minute and 400 MB of disk, in homes of its own that are gone at the end, and asserts nothing. A line
+//! It takes about five minutes and 2.5 GB of disk, in homes of its own that are gone at the end, and asserts nothing. With
+//! `-- worktrees` it measures only those, with `-- worktrees 30 5000` in repositories of these sizes only; without the 50
+//! trees, and so within a minute and 400 MB, is all the rest: `-- rest`. The link of a release takes minutes, too:
+//! `CARGO_PROFILE_RELEASE_LTO=off` before the command saves them, and changes little of what is measured. A line
 //! says what was measured, its median with the least and the most of so many runs, the same of the bare thing, and how
 //! many times the bare thing that is. Only the last means something on another machine, or on this one tomorrow.
 //!
@@ -31,6 +34,11 @@
 //!   thousand entries each: just started, when pages were read, and when all was looked through for such a kind.
 //! - **agent**: from `create_agent` with the script `true` until the answer that it has completed: two processes of paseo,
 //!   a shell, a journal, and a timeline on the disk. Beside it `sh -c true`.
+//! - **worktrees**: from the request for a worktree with a new branch until it is there, in repositories of 30, 5,000 and
+//!   50,000 files, packed and with a history; through the library, in the small one also through a daemon. Beside it
+//!   `git worktree add -b` in the same repository. And fifty listed, with branch, base, ahead and behind, and whether they
+//!   are dirty. Beside it `git worktree list` and a `git status --porcelain` in each, which says no more than the last. What
+//!   was written is on the disk before either begins, and they take turns at coming first.
 //!
 //! The program that is measured is `paseo-under-test` beside this one: the command line as it ships.
 
@@ -41,6 +49,7 @@ mod memory;
 mod stage;
 mod table;
 mod trip;
+mod worktrees;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -61,6 +70,7 @@ fn main() -> ExitCode {
 
 /// Measures line after line. Whatever was started ends with the stage, also when a line fails.
 fn measure() -> Result<()> {
+    let part = Part::of(std::env::args().skip(1))?;
     let program = stage::program()?;
     if cfg!(debug_assertions) {
         eprintln!(
@@ -72,6 +82,9 @@ fn measure() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     table::head();
     runtime.block_on(async {
+        if let Part::Worktrees(sizes) = &part {
+            return worktrees::all(&stage, sizes).await;
+        }
         lines::first_start(&stage)?;
         let daemon = stage.daemon()?;
         memory::of_the_daemon(&daemon, "no agents")?;
@@ -90,6 +103,33 @@ fn measure() -> Result<()> {
         daemon.stop()?;
         lines::reattach(&mut stage).await?;
         history::pages(&stage).await?;
-        history::memory(&stage).await
+        history::memory(&stage).await?;
+        match part {
+            Part::All => worktrees::all(&stage, &worktrees::SIZES).await,
+            _ => Ok(()),
+        }
     })
+}
+
+/// What of it is measured.
+enum Part {
+    All,
+    /// Only worktrees, in repositories of so many files.
+    Worktrees(Vec<usize>),
+    /// All but worktrees.
+    Rest,
+}
+
+impl Part {
+    fn of(mut args: impl Iterator<Item = String>) -> Result<Part> {
+        match args.next().as_deref() {
+            None => Ok(Part::All),
+            Some("rest") => Ok(Part::Rest),
+            Some("worktrees") => {
+                let sizes = args.map(|size| size.parse()).collect::<std::result::Result<Vec<_>, _>>()?;
+                Ok(Part::Worktrees(if sizes.is_empty() { worktrees::SIZES.to_vec() } else { sizes }))
+            }
+            Some(other) => Err(format!("`{other}` is no part of it: give `worktrees` or `rest`, or nothing").into()),
+        }
+    }
 }

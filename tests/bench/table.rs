@@ -70,6 +70,17 @@ pub(crate) fn beside(what: &str, figures: &Figures, bare: &str, bare_figures: &F
     println!("{what:<WHAT$}{:<FIGURE$}{bare:<BARE$}{:<FIGURE$}{times:.1}", figures.text(), bare_figures.text());
 }
 
+/// Prints a line of something that must not take longer than what is beside it, and says whether that holds.
+pub(crate) fn race(what: &str, figures: &Figures, rival: &str, rival_figures: &Figures, aim: &str) {
+    let times = figures.median() / rival_figures.median();
+    let verdict = if times <= 1.0 { aim } else { "SLOWER" };
+    println!(
+        "{what:<WHAT$}{:<FIGURE$}{rival:<BARE$}{:<FIGURE$}{times:.2}  {verdict}",
+        figures.text(),
+        rival_figures.text()
+    );
+}
+
 const WHAT: usize = 46;
 const FIGURE: usize = 32;
 const BARE: usize = 18;

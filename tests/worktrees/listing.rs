@@ -133,3 +133,128 @@ async fn all_repositories_are_found_by_their_worktrees() {
     assert_eq!(error.code, Code::InvalidArgument);
     assert!(scratch.worktrees.list(Some(Path::new("/")), false).await.is_err());
 }
+
+#[tokio::test]
+async fn a_file_that_changed_right_after_the_checkout_is_noticed() {
+    let scratch = Scratch::new();
+    for number in 0..30 {
+        let made = scratch.create(&format!("fix/{number}")).await.expect("made");
+        // As long as before, in the same file, within the same second as the index.
+        std::fs::write(Path::new(&made.worktree_path).join("README.md"), "HELLO\n").expect("written");
+        assert!(scratch.list().await.iter().all(|tree| tree.dirty), "after {number}");
+    }
+}
+
+#[tokio::test]
+async fn what_differs_only_between_index_and_head_is_noticed() {
+    let scratch = Scratch::new();
+    let made = scratch.create("fix/foo").await.expect("made");
+    let path = Path::new(&made.worktree_path);
+    scratch.git_in(path, &["rm", "--quiet", "--cached", "README.md"]);
+    std::fs::write(scratch.project().join(".git/info/exclude"), "README.md\n").expect("written");
+    assert!(scratch.only().await.dirty, "a file that only the head has");
+    scratch.git_in(path, &["commit", "--quiet", "-m", "no more"]);
+    assert!(!scratch.only().await.dirty);
+    // The files are as the index has them, and the index knows of itself which commit it was.
+    scratch.git_in(path, &["reset", "--quiet", "--soft", "HEAD~1"]);
+    let listed = scratch.only().await;
+    assert_eq!((listed.dirty, listed.ahead), (true, Some(0)), "another head than the index is of");
+    scratch.git_in(path, &["reset", "--quiet", "--hard"]);
+    std::fs::write(path.join("new"), "").expect("written");
+    scratch.git_in(path, &["add", "--intent-to-add", "new"]);
+    assert!(scratch.only().await.dirty, "a file that shall be added");
+}
+
+#[tokio::test]
+async fn many_worktrees_are_listed_by_path_however_they_are_read() {
+    let scratch = Scratch::new();
+    for number in 0..24 {
+        scratch.create(&format!("fix/{number}")).await.expect("made");
+    }
+    let listed = scratch.list().await;
+    let paths: Vec<_> = listed.iter().map(|tree| &tree.worktree_path).collect();
+    assert_eq!(paths.len(), 24);
+    assert!(paths.is_sorted(), "{paths:?}");
+    for tree in &listed {
+        let name = tree.branch_name.as_deref().and_then(|name| name.strip_prefix("fix/")).expect("its own branch");
+        assert_eq!(tree.worktree_slug, format!("fix-{name}"));
+    }
+    let again: Vec<_> = scratch.list().await.into_iter().map(|tree| tree.worktree_path).collect();
+    assert_eq!(again.iter().collect::<Vec<_>>(), paths);
+}
+
+/// What people do with worktrees, at random, and after every few of it git is asked the same.
+#[tokio::test]
+async fn what_is_listed_is_what_git_says() {
+    let scratch = Scratch::new();
+    for number in 0..12 {
+        scratch.write(&format!("src/part-{}/file-{number}.rs", number % 3), &format!("file {number}\n"));
+    }
+    scratch.commit("files");
+    let mut trees = Vec::new();
+    for number in 0..5 {
+        trees.push(scratch.create(&format!("fix/{number}")).await.expect("made").worktree_path);
+    }
+    let mut random = Random(7);
+    for step in 0..120 {
+        let tree = Path::new(&trees[random.below(trees.len())]);
+        let number = random.below(12);
+        let file = format!("src/part-{}/file-{number}.rs", number % 3);
+        let done = random.below(DEEDS.len());
+        let script = DEEDS[done].replace("$f", &file).replace("$n", &step.to_string());
+        let script = format!("cd '{}'; {script}", tree.display());
+        let mut shell = std::process::Command::new("/bin/sh");
+        // What cannot be done, such as a commit of nothing, changes nothing.
+        let git = scratch.command(tree, &[]);
+        let shell = shell.args(["-c", &script]).envs(git.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        for name in ["GIT_AUTHOR", "GIT_COMMITTER"] {
+            shell.env(format!("{name}_NAME"), "Test").env(format!("{name}_EMAIL"), "test@localhost");
+        }
+        shell.output().expect("a shell");
+        if step % 3 == 0 {
+            for (tree, listed) in trees.iter().zip(scratch.list().await) {
+                let why = format!("{tree} after {step}: {script}");
+                assert_eq!(*tree, listed.worktree_path, "{why}");
+                assert_eq!(listed.problem, None, "{why}");
+                let ask = |args: &[&str]| scratch.git_in(Path::new(tree), args);
+                // Without locks, so that git does not tidy up what is looked at next.
+                let status = ask(&["--no-optional-locks", "status", "--porcelain"]);
+                assert_eq!(listed.dirty, !status.is_empty(), "{why}: {status}");
+                let counts = ask(&["rev-list", "--left-right", "--count", "HEAD...main"]);
+                let ours = format!("{}\t{}", listed.ahead.expect("known"), listed.behind.expect("known"));
+                assert_eq!(ours, counts, "{why}");
+                assert_eq!(listed.head_commit, Some(ask(&["rev-parse", "HEAD"])), "{why}");
+            }
+        }
+    }
+}
+
+/// `$f` is a file that was there at first, `$n` a number.
+const DEEDS: [&str; 16] = [
+    "echo 'file X' > $f",
+    "echo 'something longer' > $f",
+    "git checkout --quiet HEAD -- $f",
+    "git add --all",
+    "git commit --quiet --all -m $n",
+    "git commit --quiet --all -m $n",
+    "rm -f $f",
+    "chmod +x $f",
+    "touch $f",
+    "echo new > untracked-$n",
+    "git clean --quiet --force",
+    "git reset --quiet --hard",
+    "git reset --quiet --soft HEAD~1",
+    "git merge --quiet -m $n main",
+    "git add --all; git checkout --quiet HEAD -- $f",
+    "cd \"$(git rev-parse --git-common-dir)/..\"; echo $n > main-$n; git add --all; git commit --quiet -m $n",
+];
+
+/// Numbers that look random, and are the same each time.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).expect("31 bits") % end
+    }
+}

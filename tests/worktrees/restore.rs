@@ -104,7 +104,7 @@ async fn what_is_in_the_way_is_named_and_nothing_is_lost() {
 async fn a_branch_that_stayed_is_the_users() {
     let scratch = Scratch::new();
     scratch.git(&["branch", "theirs"]);
-    let tree = scratch.check_out("theirs").await;
+    let tree = scratch.tree_of("theirs").await;
     let tip = commit(&tree, "work");
     scratch.archive("theirs", false).await.expect("archived");
     scratch.git(&["branch", "-D", "theirs"]);

@@ -1,8 +1,13 @@
 //! The worktrees of a repository as they are on disk, read from git each time.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZero;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
+use gix::worktree::IndexPersistedOrInMemory;
 use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::machine::worktree::Note;
 use paseo_sdk::model::{ListedWorktree, Setup};
@@ -18,40 +23,96 @@ use super::tree::{Registered, head_branch, registered};
 pub(super) fn list(site: &Site) -> Result<Vec<ListedWorktree>, ApiError> {
     let repository = site.open()?;
     let marks: BTreeSet<_> = read_marks(site)?.into_iter().map(|mark| site.tree(&mark.note.slug)).collect();
-    let mut listed = Vec::new();
-    for tree in registered(&repository)? {
-        let note = read_note(&tree.git_dir);
-        // It is being made or removed, or that was cut short: not there yet, or no longer.
-        if matches!(note, Ok(None)) && marks.contains(&tree.path) {
-            continue;
-        }
-        listed.push(describe(site, &repository, &tree, note));
-    }
-    listed.sort_by(|a, b| a.worktree_path.cmp(&b.worktree_path));
-    Ok(listed)
+    let mut trees: Vec<_> = registered(&repository)?.into_iter().map(|tree| (read_note(&tree.git_dir), tree)).collect();
+    // It is being made or removed, or that was cut short: not there yet, or no longer.
+    trees.retain(|(note, tree)| !(matches!(note, Ok(None)) && marks.contains(&tree.path)));
+    trees.sort_by(|(_, a), (_, b)| a.path.cmp(&b.path));
+    Ok(describe_all(site, repository, &trees))
 }
+
+/// Describes worktrees, in their order: as many at once as there are cores, each by one thread. The files of one tree are
+/// compared no faster by several threads than those of several trees by one each.
+fn describe_all(site: &Site, repository: gix::Repository, trees: &[Noted]) -> Vec<ListedWorktree> {
+    let (shared, distances, next) = (repository.into_sync(), Distances::default(), AtomicUsize::new(0));
+    let describe_some = || {
+        let mut repository = shared.to_thread_local();
+        repository.object_cache_size_if_unset(OBJECT_CACHE);
+        let reader = Reader { site, repository, distances: &distances };
+        let next = || trees.get(next.fetch_add(1, Ordering::Relaxed));
+        std::iter::from_fn(next).map(|(note, tree)| reader.describe(tree, note)).collect::<Vec<_>>()
+    };
+    let helpers = std::thread::available_parallelism().map_or(1, NonZero::get).min(trees.len()).saturating_sub(1);
+    let mut listed = std::thread::scope(|scope| {
+        let start = |_| std::thread::Builder::new().spawn_scoped(scope, describe_some);
+        // Without a helper it takes longer, and that is all.
+        let helpers: Vec<_> = (0..helpers).map_while(|number| start(number).ok()).collect();
+        let mut listed = describe_some();
+        for helper in helpers {
+            listed.extend(helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        listed
+    });
+    listed.sort_by(|a, b| a.worktree_path.cmp(&b.worktree_path));
+    listed
+}
+
+/// A worktree, and what is noted of it.
+type Noted = (Result<Option<Note>, ApiError>, Registered);
+
+/// How many commits each of two commits has that the other has not: trees that were made together share both.
+type Distances = Mutex<BTreeMap<(gix::ObjectId, gix::ObjectId), (i64, i64)>>;
 
 /// Whether a worktree has uncommitted or untracked files; ignored ones do not count.
 pub(super) fn is_dirty(repository: &gix::Repository) -> gix::Result<bool> {
-    use gix::status::{Item, Submodule, UntrackedFiles, tree_index::TrackRenames};
+    differs(repository, None)
+}
+
+/// Says whether head, index and files differ; `threads` is how many may compare files, at most.
+fn differs(repository: &gix::Repository, threads: Option<usize>) -> gix::Result<bool> {
+    use gix::status::{Submodule, UntrackedFiles};
+    let index = repository.index_or_empty()?;
+    if is_staged(repository, &index)? {
+        return Ok(true);
+    }
     // `status.showUntrackedFiles = no` is about what a person sees, not about what would be lost.
     let walk = repository.dirwalk_options()?;
     let items = repository
         .status(gix::progress::Discard)?
-        .index_worktree_options_mut(|options| options.dirwalk_options = Some(walk))
+        .index(IndexPersistedOrInMemory::Persisted(index))
+        .index_worktree_options_mut(|options| {
+            options.dirwalk_options = Some(walk);
+            options.thread_limit = threads;
+        })
         .untracked_files(UntrackedFiles::Collapsed)
         .index_worktree_rewrites(None)
-        .tree_index_track_renames(TrackRenames::Disabled)
         .index_worktree_submodules(Submodule::AsConfigured { check_dirty: true })
-        .into_iter(None)?;
+        .into_index_worktree_iter(None)?;
     for item in items {
-        match item? {
-            // Only its time in the index is out of date.
-            Item::IndexWorktree(item) if item.summary().is_none() => {}
-            _ => return Ok(true),
+        // Where there is no summary, only its time in the index is out of date.
+        if item?.summary().is_some() {
+            return Ok(true);
         }
     }
     Ok(false)
+}
+
+/// Says whether the index has something else than the head. This comes first, since it reads no file of the tree.
+fn is_staged(repository: &gix::Repository, index: &gix::index::State) -> gix::Result<bool> {
+    use gix::status::tree_index::TrackRenames;
+    let head = repository.head_tree_id_or_empty()?.detach();
+    // What git notes in an index of the trees that it stands for is struck out there when an entry changes.
+    if index.tree().is_some_and(|tree| tree.id == head && tree.num_entries.is_some()) {
+        return Ok(false);
+    }
+    let mut staged = false;
+    // Without one of its own, it would look only at what is below the directory of this process.
+    let attributes = gix::worktree::stack::state::attributes::Source::IdMapping;
+    let mut everything = repository.pathspec(false, None::<&str>, false, index, attributes)?;
+    repository.tree_index_status(&head, index, Some(&mut everything), TrackRenames::Disabled, |_, _, _| {
+        staged = true;
+        Ok(ControlFlow::Break(()))
+    })?;
+    Ok(staged)
 }
 
 /// Finds every repository in which paseo made a worktree, and the trees whose repository is gone.
@@ -141,87 +202,105 @@ fn is(path: &Path, directory: &Path) -> bool {
     path.canonicalize().is_ok_and(|path| path == directory)
 }
 
-fn describe(
-    site: &Site,
-    repository: &gix::Repository,
-    tree: &Registered,
-    note: Result<Option<Note>, ApiError>,
-) -> ListedWorktree {
-    let mut problems = Vec::new();
-    let note = note.unwrap_or_else(|error| {
-        problems.push(error.message);
-        None
-    });
-    let mut listed = ListedWorktree {
-        worktree_path: tree.path.to_string_lossy().into_owned(),
-        worktree_slug: tree.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
-        repository: site.main.to_string_lossy().into_owned(),
-        branch_name: head_branch(&tree.git_dir),
-        head_commit: None,
-        base_branch: note.as_ref().map(|note| note.base.clone()),
-        pull_request: note.as_ref().and_then(|note| note.pull_request.clone()),
-        created_at: note.as_ref().map(|note| note.created_at),
-        dirty: false,
-        ahead: None,
-        behind: None,
-        setup: note.as_ref().map(|note| hooks::setup(&tree.git_dir, note)).unwrap_or_default(),
-        trusted: note.as_ref().is_none_or(|note| note.trusted),
-        agents: Vec::new(),
-        problem: None,
-    };
-    match read(repository, tree) {
-        Ok(linked) => {
-            let head = linked.head_id().ok();
-            listed.head_commit = head.map(|id| id.to_string());
-            if let (Some(head), Some(note)) = (head, &note) {
-                match distance(repository, head.detach(), note) {
-                    Ok((ahead, behind)) => (listed.ahead, listed.behind) = (Some(ahead), Some(behind)),
-                    Err(error) => problems.push(format!("cannot be compared with `{}`: {error:#}", note.base)),
+/// Reads the worktrees of one repository, in one thread.
+struct Reader<'a> {
+    site: &'a Site,
+    repository: gix::Repository,
+    distances: &'a Distances,
+}
+
+impl Reader<'_> {
+    fn describe(&self, tree: &Registered, note: &Result<Option<Note>, ApiError>) -> ListedWorktree {
+        let mut problems = Vec::new();
+        let note = note.as_ref().unwrap_or_else(|error| {
+            problems.push(error.message.clone());
+            &None
+        });
+        let note = note.as_ref();
+        let mut listed = ListedWorktree {
+            worktree_path: tree.path.to_string_lossy().into_owned(),
+            worktree_slug: tree.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+            repository: self.site.main.to_string_lossy().into_owned(),
+            branch_name: head_branch(&tree.git_dir),
+            head_commit: None,
+            base_branch: note.map(|note| note.base.clone()),
+            pull_request: note.and_then(|note| note.pull_request.clone()),
+            created_at: note.map(|note| note.created_at),
+            dirty: false,
+            ahead: None,
+            behind: None,
+            setup: note.map(|note| hooks::setup(&tree.git_dir, note)).unwrap_or_default(),
+            trusted: note.is_none_or(|note| note.trusted),
+            agents: Vec::new(),
+            problem: None,
+        };
+        match self.open(tree) {
+            Ok(linked) => {
+                let head = linked.head_id().ok();
+                listed.head_commit = head.map(|id| id.to_string());
+                if let (Some(head), Some(note)) = (head, note) {
+                    match self.distance(head.detach(), note) {
+                        Ok((ahead, behind)) => (listed.ahead, listed.behind) = (Some(ahead), Some(behind)),
+                        Err(error) => problems.push(format!("cannot be compared with `{}`: {error:#}", note.base)),
+                    }
                 }
+                // Where it cannot be told, nobody should think that there is nothing to lose.
+                listed.dirty = differs(&linked, Some(1)).unwrap_or_else(|error| {
+                    problems.push(format!("its files cannot be compared: {error:#}"));
+                    true
+                });
             }
-            // Where it cannot be told, nobody should think that there is nothing to lose.
-            listed.dirty = is_dirty(&linked).unwrap_or_else(|error| {
-                problems.push(format!("its files cannot be compared: {error:#}"));
-                true
-            });
+            Err(problem) => problems.push(problem),
         }
-        Err(problem) => problems.push(problem),
+        listed.problem = (!problems.is_empty()).then(|| problems.join("; "));
+        listed
     }
-    listed.problem = (!problems.is_empty()).then(|| problems.join("; "));
-    listed
-}
 
-fn read(repository: &gix::Repository, tree: &Registered) -> Result<gix::Repository, String> {
-    if !tree.path.is_dir() {
-        return Err("its directory is gone; `git worktree prune` forgets it".to_owned());
+    fn open(&self, tree: &Registered) -> Result<gix::Repository, String> {
+        if !tree.path.is_dir() {
+            return Err("its directory is gone; `git worktree prune` forgets it".to_owned());
+        }
+        if !tree.path.join(".git").exists() {
+            return Err("its directory has no `.git` any more; `git worktree repair` may bring it back".to_owned());
+        }
+        let name =
+            tree.git_dir.file_name().and_then(|name| gix::path::os_str_into_bstr(name).ok()).ok_or("it is gone")?;
+        let proxy = self.repository.worktree_proxy_by_id(name).map_err(|error| format!("{error:#}"))?;
+        let mut linked = proxy.ok_or("it is gone")?.into_repo().map_err(|error| format!("{error:#}"))?;
+        // They share their objects, so what was read for one of them is there for the next.
+        linked.objects = self.repository.objects.clone();
+        Ok(linked)
     }
-    if !tree.path.join(".git").exists() {
-        return Err("its directory has no `.git` any more; `git worktree repair` may bring it back".to_owned());
-    }
-    let proxies = repository.worktrees().map_err(|error| format!("{error:#}"))?;
-    let proxy = proxies.into_iter().find(|proxy| proxy.git_dir() == tree.git_dir).ok_or("it is gone")?;
-    proxy.into_repo().map_err(|error| format!("{error:#}"))
-}
 
-/// Counts the commits that only the worktree has, and those that only its base has.
-fn distance(repository: &gix::Repository, head: gix::ObjectId, note: &Note) -> gix::Result<(i64, i64)> {
-    let now = note.base_ref.as_deref().and_then(|name| find_reference(repository, name).ok().flatten());
-    let base = match now.map(|mut reference| reference.peel_to_commit()) {
-        Some(Ok(commit)) => commit.id,
-        // The branch is gone; what it was then is still known.
-        _ => gix::ObjectId::from_hex(note.base_commit.as_bytes())?,
-    };
-    let count = |from: gix::ObjectId, hidden: gix::ObjectId| -> gix::Result<i64> {
+    /// Counts the commits that only the worktree has, and those that only its base has.
+    fn distance(&self, head: gix::ObjectId, note: &Note) -> gix::Result<(i64, i64)> {
+        let now = note.base_ref.as_deref().and_then(|name| find_reference(&self.repository, name).ok().flatten());
+        let base = match now.map(|mut reference| reference.peel_to_commit()) {
+            Some(Ok(commit)) => commit.id,
+            // The branch is gone; what it was then is still known.
+            _ => gix::ObjectId::from_hex(note.base_commit.as_bytes())?,
+        };
+        if head == base {
+            return Ok((0, 0));
+        }
+        let known =
+            |found: &Distances| found.lock().unwrap_or_else(PoisonError::into_inner).get(&(head, base)).copied();
+        if let Some(found) = known(self.distances) {
+            return Ok(found);
+        }
+        let found = (self.count(head, base)?, self.count(base, head)?);
+        self.distances.lock().unwrap_or_else(PoisonError::into_inner).insert((head, base), found);
+        Ok(found)
+    }
+
+    fn count(&self, from: gix::ObjectId, hidden: gix::ObjectId) -> gix::Result<i64> {
         let mut number = 0;
-        if from != hidden {
-            for commit in repository.rev_walk([from]).with_hidden([hidden]).all()? {
-                commit?;
-                number += 1;
-            }
+        for commit in self.repository.rev_walk([from]).with_hidden([hidden]).all()? {
+            commit?;
+            number += 1;
         }
         Ok(number)
-    };
-    Ok((count(head, base)?, count(base, head)?))
+    }
 }
 
 fn orphan(path: &Path, slug: String, error: ApiError) -> ListedWorktree {
@@ -246,3 +325,6 @@ fn orphan(path: &Path, slug: String, error: ApiError) -> ListedWorktree {
         problem: Some(error.message),
     }
 }
+
+/// How many bytes of objects each thread keeps: trees and commits are read once for all worktrees.
+const OBJECT_CACHE: usize = 8 << 20;

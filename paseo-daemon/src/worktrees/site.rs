@@ -128,9 +128,16 @@ pub(super) fn discover(directory: &Path) -> gix::Result<gix::Repository> {
 }
 
 /// How repositories are opened. A reflog needs a name: git makes one up where the user has set none, gix does not.
+///
+/// Times of files are compared to the nanosecond. To the second, every file of a tree that was just checked out could have
+/// changed since, and would be read again at each look until some `git status` writes a newer index. A file whose time
+/// differs only there is read too, so this can hide no change.
 pub(super) fn options() -> gix::open::Options {
-    gix::open::Options::default()
-        .config_overrides(["gitoxide.committer.nameFallback=paseo", "gitoxide.committer.emailFallback=paseo@localhost"])
+    gix::open::Options::default().config_overrides([
+        "gitoxide.committer.nameFallback=paseo",
+        "gitoxide.committer.emailFallback=paseo@localhost",
+        "gitoxide.core.useNsec=true",
+    ])
 }
 
 /// Returns the name of the directory for a repository's worktrees: readable, and of this checkout only.

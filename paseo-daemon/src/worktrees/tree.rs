@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use gix::worktree::add::Head;
+use gix::bstr::ByteSlice as _;
+use gix::refs::transaction::{Change, LogChange, PreviousValue, RefEdit, RefLog};
+use gix::refs::{FullName, Target};
+use gix::worktree::add::{Head, PrepareCheckout};
 use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::machine::worktree::{Condition, Fact, Note};
 use paseo_sdk::operation::Reporter;
@@ -91,7 +94,13 @@ pub(super) fn add(
     let what = note.branch.as_deref().unwrap_or(&note.base);
     let failed = |error: gix::Error| internal(&format!("cannot check out `{what}` at {}", path.display()), &error);
     let repository = site.open()?;
-    let prepared = repository.prepare_add_worktree(&path, head, stop).map_err(failed)?;
+    let prepared = match head {
+        Head::Attached(branch) if note.branch_made && !is_configured_for(&repository, &branch) => {
+            prepare_on_new_branch(&repository, &path, branch, stop)
+        }
+        head => repository.prepare_add_worktree(&path, head, stop),
+    };
+    let prepared = prepared.map_err(failed)?;
     let message = format!("checking out {what}");
     let checkout = |counting| prepared.checkout(counting, stop);
     let (tree, outcome) = report_checkout(reporter, &message, checkout).map_err(failed)?;
@@ -102,6 +111,37 @@ pub(super) fn add(
         )),
         None => Ok(tree),
     }
+}
+
+/// Registers a tree on a branch that was made for it just now.
+///
+/// To see that no other has the branch checked out, gix opens every worktree of the repository: with fifty of them, that
+/// takes longer than a checkout of a few files. What was made a moment ago is checked out nowhere.
+fn prepare_on_new_branch(
+    repository: &gix::Repository,
+    path: &Path,
+    branch: FullName,
+    stop: &AtomicBool,
+) -> gix::Result<PrepareCheckout> {
+    let commit = repository.find_reference(branch.as_ref())?.peel_to_commit()?.id;
+    let prepared = repository.prepare_add_worktree(path, Head::Detached(commit), stop)?;
+    // The log of its head begins with the commit, which was written already.
+    let log = LogChange { mode: RefLog::AndReference, force_create_reflog: false, message: Default::default() };
+    let change = Change::Update { log, expected: PreviousValue::Any, new: Target::Symbolic(branch) };
+    let name = FullName::try_from("HEAD").expect("`HEAD` is the name of a reference");
+    prepared.repo().edit_reference(RefEdit { change, name, deref: false })?;
+    Ok(prepared)
+}
+
+/// Whether the configuration may have something that counts only on this branch. How files are checked out could be among
+/// it, and is read before the head is attached.
+fn is_configured_for(repository: &gix::Repository, branch: &FullName) -> bool {
+    let config = repository.config_snapshot();
+    let mut conditions = config.plumbing().sections_by_name("includeIf").into_iter().flatten().filter_map(|section| {
+        section.header().subsection_name()?.to_str().ok()?.strip_prefix("onbranch:").map(str::to_owned)
+    });
+    let name = branch.shorten().to_string();
+    conditions.any(|pattern| pattern == name || pattern.ends_with('/') || pattern.contains(['*', '?', '[', '\\']))
 }
 
 /// Removes the tree of a worktree that is taken back, unless somebody works in it.
