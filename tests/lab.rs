@@ -221,8 +221,18 @@ pub(crate) async fn ended(pid: i64) {
     use rustix::process::{Pid, PidfdFlags, pidfd_open};
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id");
     let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { return };
-    let ended = move || poll(&mut [PollFd::new(&handle, PollFlags::IN)], None);
-    tokio::task::spawn_blocking(ended).await.expect("no panic").expect("it can be waited for");
+    // A look now and then, so that nobody who stops waiting leaves a thread that waits for ever.
+    let pause = rustix::event::Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+    let handle = std::sync::Arc::new(handle);
+    loop {
+        let handle = handle.clone();
+        let look = move || poll(&mut [PollFd::new(&*handle, PollFlags::IN)], Some(&pause));
+        match tokio::task::spawn_blocking(look).await.expect("no panic") {
+            Ok(0) | Err(rustix::io::Errno::INTR) => {}
+            Ok(_) => return,
+            Err(error) => panic!("it can be waited for: {error}"),
+        }
+    }
 }
 
 /// Reads an agent's whole timeline and checks that its numbers have no gap.

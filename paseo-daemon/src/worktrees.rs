@@ -212,7 +212,13 @@ impl Worktrees {
                 self.report("fetch", format!("fetching pull request {number}"));
                 let fetched = fetch::pull_request(site, &self.shared.surroundings.env, &alone, number).await?;
                 drop(alone);
-                let base = blocking(move || Ok(source::find_base(&here()?, fetched.base.as_deref()))).await?;
+                let base = blocking(move || {
+                    let here = here()?;
+                    // What it is to be merged into may be gone, as after a merge.
+                    let base = fetched.base.as_deref().filter(|base| source::is_there(&here, base));
+                    Ok(source::find_base(&here, base))
+                })
+                .await?;
                 let pull_request = PullRequest { number, title: fetched.title };
                 let (branch, commit, upstream) = (fetched.branch, fetched.commit, fetched.upstream);
                 Ok((Head::PullRequest { pull_request, branch, commit, upstream }, base))

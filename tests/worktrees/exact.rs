@@ -14,7 +14,7 @@ use super::portrait::{Portrait, git, git_dir, git_line, names, try_git};
 use super::{Scratch, branch_off};
 
 #[test]
-#[ignore = "it finds what is not mended yet"]
+#[ignore = "it still finds what git says differently of files whose line ends changed meaning, and sparse checkouts"]
 fn what_is_archived_by_force_comes_back_byte_for_byte() {
     let template = template();
     let config = ProptestConfig {
@@ -319,7 +319,6 @@ const ABOUT: &[&str] = &[
     "rm --quiet -r",
     "update-index --assume-unchanged",
     "update-index --skip-worktree",
-    "update-index --chmod=+x",
     "update-index --force-remove",
     "reset --quiet HEAD",
 ];

@@ -272,7 +272,6 @@ async fn without_an_answer_of_gh_everything_works_as_without_gh() {
 }
 
 #[tokio::test]
-#[ignore = "it finds what is not mended yet"]
 async fn branches_that_were_deleted_after_a_merge_are_not_needed() {
     let (scratch, origin) = on_github();
     scratch.publish(&origin, "main", "base", "refs/heads/develop");

@@ -9,7 +9,7 @@ use gix::refs::{FullName, Target};
 use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::machine::worktree::{Branch, Note};
 
-use super::files::{failed, remove_file};
+use super::files::remove_file;
 use super::site::{Site, find_reference, internal};
 use super::tree::{head_branch, registered};
 
@@ -93,16 +93,14 @@ pub(super) fn write_settings(
             remove_include(&mut config, branch);
             let mut section = config.new_section("includeIf", format!("onbranch:{branch}").as_bytes().as_bstr())?;
             section.push("path", PUSH_SETTINGS)?;
+            let (path, content) = (site.common_dir.join(PUSH_SETTINGS), "[push]\n\tdefault = upstream\n");
+            // Never written again while git may be reading it.
+            if std::fs::read(&path).ok().as_deref() != Some(content.as_bytes()) {
+                std::fs::write(&path, content).map_err(gix::Error::from_error)?;
+            }
         }
         config.commit()
     };
-    if elsewhere {
-        let (path, content) = (site.common_dir.join(PUSH_SETTINGS), "[push]\n\tdefault = upstream\n");
-        // Never written again while git may be reading it.
-        if std::fs::read(&path).ok().as_deref() != Some(content.as_bytes()) {
-            std::fs::write(&path, content).map_err(|error| failed("write", &path, &error))?;
-        }
-    }
     write().map_err(|error| internal("cannot write the repository's configuration", &error))
 }
 

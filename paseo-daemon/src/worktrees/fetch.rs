@@ -87,9 +87,11 @@ pub(super) async fn pull_request(
             refspecs.extend(branches.map(|name| format!("+refs/heads/{name}:refs/remotes/{}/{name}", remote.name)));
         }
         let mut fetched = fetch_aside(site, env, alone, &remote.name, &refspecs).await;
-        // A branch that was merged is often deleted; the pull request has its commits still.
-        if refspecs.len() > 1 && fetched.as_ref().is_err_and(|why| why.contains(&format!("{NOT_THERE} refs/heads/"))) {
-            fetched = fetch_aside(site, env, alone, &remote.name, &refspecs[..1]).await;
+        // A branch that was merged is often deleted, and its base may be; the pull request has its commits still.
+        while refspecs.len() > 1 && fetched.as_ref().is_err_and(|why| why.contains(&format!("{NOT_THERE} refs/heads/")))
+        {
+            refspecs.pop();
+            fetched = fetch_aside(site, env, alone, &remote.name, &refspecs).await;
         }
         let commit = match fetched {
             Ok(commit) => commit,
@@ -293,6 +295,30 @@ async fn run_git(
     remote: &str,
     refspecs: &[String],
 ) -> Result<(), String> {
+    let mut attempts = 1..=ATTEMPTS;
+    loop {
+        let result = run_git_once(site, env, alone, git_dir, remote, refspecs).await;
+        // git cannot read the registration of a worktree that is being made at this instant, and gives up for that.
+        let meanwhile =
+            |why: &String| why.contains("worktrees/") && (why.contains("bad object") || why.contains("failed to read"));
+        match result {
+            Err(why) if meanwhile(&why) && attempts.next().is_some_and(|attempt| attempt < ATTEMPTS) => {
+                tracing::debug!("git met a worktree that was being made: {why}");
+                tokio::time::sleep(PAUSE).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+async fn run_git_once(
+    site: &Site,
+    env: &BTreeMap<String, String>,
+    alone: &Alone,
+    git_dir: &Path,
+    remote: &str,
+    refspecs: &[String],
+) -> Result<(), String> {
     // An address may be relative to the main checkout.
     let mut command = command("git", env, &site.main);
     // Nobody is there to be asked, and what git does for itself afterwards would go on behind our back.
@@ -324,6 +350,10 @@ fn command(program: &str, env: &BTreeMap<String, String>, directory: &Path) -> C
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
     command
 }
+
+/// How often git is tried that met a worktree which was being made, and how long between.
+const ATTEMPTS: usize = 20;
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Runs a program and returns what it printed; an error is what it complained of. Dropped, or when patience is over, it
 /// ends the program with all that this started, and nobody else fetches before that is over.

@@ -33,14 +33,20 @@ impl Site {
                 Code::Unsupported,
                 format!("cwd: the repository of {} cannot be opened: {error:#}", cwd.display()),
             )
-            .hint(
-                "`git status` there may say more; references in a reftable cannot be read yet, \
-                 `git refs migrate --ref-format=files` makes files of them",
-            )
+            .hint("`git status` there may say more")
             .details(serde_json::json!({ "field": "cwd" })),
             Err(_) => ApiError::invalid("cwd", format!("{} is not in a git repository", cwd.display()))
                 .hint("give a directory of a repository, or make one: `git init`"),
         })?;
+        let storage = here.config_snapshot().string("extensions.refStorage");
+        if storage.is_some_and(|storage| storage == "reftable") {
+            return Err(ApiError::new(
+                Code::Unsupported,
+                format!("cwd: the repository of {} keeps its references in a reftable", cwd.display()),
+            )
+            .hint("`git refs migrate --ref-format=files` makes files of them")
+            .details(serde_json::json!({ "field": "cwd" })));
+        }
         // As git does: its configuration and hooks are somebody else's, and would run as this user.
         if here.git_dir_trust() != gix::sec::Trust::Full {
             let place = here.workdir().unwrap_or(here.git_dir()).display().to_string();

@@ -125,9 +125,21 @@ pub(super) fn split_remote(here: &gix::Repository, name: &str) -> Option<(String
     check_branch(&branch).is_ok().then_some((remote, branch))
 }
 
+/// Whether there is a reference of this full name.
+pub(super) fn is_there(here: &gix::Repository, full: &str) -> bool {
+    matches!(find_reference(here, full), Ok(Some(_)))
+}
+
 /// Returns what a branch is said to come from, as people call it and in full, if that is there.
 fn upstream_of(here: &gix::Repository, branch: &str) -> Option<(String, Option<String>)> {
     let name = gix::refs::FullName::try_from(format!("refs/heads/{branch}")).ok()?;
+    // A branch may follow another one of the same repository, which git writes as the remote `.`.
+    if here.config_snapshot().string(format!("branch.{branch}.remote").as_str()).is_some_and(|remote| remote == ".") {
+        let followed = here.branch_remote_ref_name(name.as_ref(), Direction::Fetch)?.ok()?;
+        let full = followed.as_bstr().to_string();
+        find_reference(here, &full).ok()??;
+        return Some((followed.shorten().to_string(), Some(full)));
+    }
     let tracking = here.branch_remote_tracking_ref_name(name.as_ref(), Direction::Fetch)?.ok()?;
     let full = tracking.as_bstr().to_string();
     find_reference(here, &full).ok()??;
