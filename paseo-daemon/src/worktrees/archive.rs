@@ -28,7 +28,7 @@ use super::files::{failed, remove_dir_all, remove_file};
 use super::inspect::find_ours;
 use super::note::{Mark, NOTE, read_note};
 use super::site::{Site, find_reference, internal, options};
-use super::survey::{Survey, on_disk};
+use super::survey::{Survey, is_left_out, on_disk};
 use super::tree::{Registered, head_branch, registered, remove_registration, remove_stubs};
 use crate::fault::{Point, reached};
 
@@ -342,9 +342,7 @@ impl Capture<'_> {
         let repository = &self.repository;
         let mut staged = repository.empty_tree().edit()?;
         for entry in index.entries() {
-            // What a sparse index has of a directory ends in a slash.
             let path = entry.path(index);
-            let path = path.strip_suffix(b"/").unwrap_or(path).as_bstr();
             let Some(kind) = entry.mode.to_tree_entry_mode().map(|mode| mode.kind()) else { continue };
             if entry.flags.contains(Flags::INTENT_TO_ADD) {
                 continue;
@@ -400,12 +398,7 @@ impl Capture<'_> {
         }
         for (path, entry) in candidates {
             // Of these the tree has no word, or may have no place on the disk.
-            let left_out = match entry {
-                Some(entry) => entry.flags.contains(Flags::SKIP_WORKTREE),
-                None => {
-                    index.entry_by_path(path.as_bstr()).is_some_and(|entry| entry.flags.contains(Flags::SKIP_WORKTREE))
-                }
-            };
+            let left_out = is_left_out(index, path.as_bstr());
             let converted = conversions.apply_to(path.as_bstr())?;
             any_converted |= converted;
             if !left_out && !converted && self.keeps_modes() {

@@ -1,12 +1,12 @@
 //! Bringing back a worktree that was archived, exactly as it was.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use gix::bstr::{BStr, BString, ByteSlice as _};
+use gix::bstr::{BString, ByteSlice as _};
 use gix::index::entry::{Flags, Stat};
 use gix::objs::tree::EntryKind;
 use gix::progress::NestedProgress as _;
@@ -21,6 +21,7 @@ use super::branch::{self, look_for_branch, parse};
 use super::counting::report_checkout;
 use super::files::{failed, remove_file};
 use super::site::{Site, internal};
+use super::survey::is_left_out;
 use super::tree::Registered;
 use crate::fault::{Point, reached};
 
@@ -126,9 +127,8 @@ fn fill(
     };
     let mut filled = repository.index_from_tree(&tree)?;
     if let Some(kept) = &kept {
-        let left_out = LeftOut::of(kept);
         for (entry, path) in filled.entries_mut_with_paths() {
-            entry.flags.set(Flags::SKIP_WORKTREE, left_out.has(path));
+            entry.flags.set(Flags::SKIP_WORKTREE, is_left_out(kept, path));
         }
     }
     check_out(repository, &mut filled, stop, &format!("checking out {}", found.kept.note.slug), reporter)?;
@@ -195,22 +195,6 @@ fn check_out(
 #[derive(Debug, thiserror::Error)]
 #[error("cannot check out `{0}`: {1}")]
 struct NotCheckedOut(BString, String);
-
-/// What an index leaves out of the worktree.
-struct LeftOut(BTreeSet<BString>);
-
-impl LeftOut {
-    fn of(index: &gix::index::State) -> LeftOut {
-        let skipped = index.entries().iter().filter(|entry| entry.flags.contains(Flags::SKIP_WORKTREE));
-        LeftOut(skipped.map(|entry| entry.path(index).to_owned()).collect())
-    }
-
-    /// Whether it leaves out a file, or a directory above, which ends in a slash.
-    fn has(&self, path: &BStr) -> bool {
-        let above = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| &path[..=at]);
-        self.0.contains(path) || above.into_iter().any(|above| self.0.contains(above.as_bstr()))
-    }
-}
 
 /// Writes a file in place of one that may be there, with the bytes and the kind that it had.
 fn write(file: &Path, kind: EntryKind, bytes: &[u8]) -> std::io::Result<()> {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use gix::bstr::{BStr, BString, ByteSlice as _};
-use gix::index::entry::Flags;
+use gix::index::entry::{Flags, Mode};
+use gix::index::{Entry, State};
 use gix::status::index_worktree::iter::Summary;
 use gix::status::plumbing::index_as_worktree::EntryStatus;
 use gix::status::{Item, Submodule, UntrackedFiles, index_worktree, tree_index::TrackRenames};
@@ -23,6 +24,10 @@ pub(super) struct Survey {
 pub(super) struct Letters {
     pub(super) staged: char,
     pub(super) unstaged: char,
+}
+
+impl Letters {
+    const UNTRACKED: Letters = Letters { staged: '?', unstaged: '?' };
 }
 
 impl Default for Letters {
@@ -82,7 +87,7 @@ impl Survey {
                 Some(gix::dir::entry::Kind::Repository) => self.repositories.push(entry.rela_path),
                 // Pipes and sockets hold nothing that could be kept.
                 Some(gix::dir::entry::Kind::Untrackable) => {}
-                _ => drop(self.changes.insert(entry.rela_path, Letters { staged: '?', unstaged: '?' })),
+                _ => drop(self.changes.insert(entry.rela_path, Letters::UNTRACKED)),
             },
             Item::IndexWorktree(item) => {
                 let letter = match item.summary() {
@@ -112,39 +117,113 @@ impl Survey {
         }
     }
 
-    /// Adds changes of files that the index is told not to look at.
+    /// Adds what nobody looks at: files that the index is told to take as unchanged, and what is in the place of one.
     fn add_hidden(&mut self, repository: &gix::Repository) -> gix::Result<()> {
         let index = repository.index_or_empty()?;
-        let hidden: Vec<_> = index
-            .entries()
-            .iter()
-            .filter(|entry| entry.flags.intersects(Flags::ASSUME_VALID | Flags::SKIP_WORKTREE))
-            .map(|entry| (entry.path(&index).to_owned(), entry.id, entry.flags.contains(Flags::SKIP_WORKTREE)))
-            .collect();
-        if hidden.is_empty() {
+        let hidden = |entry: &&Entry| entry.flags.intersects(Flags::ASSUME_VALID | Flags::SKIP_WORKTREE);
+        if !index.entries().iter().any(|entry| hidden(&entry)) {
             return Ok(());
         }
         let (mut pipeline, index) = repository.filter_pipeline(None)?;
-        for (path, id, skipped) in hidden {
-            let there = on_disk(repository, path.as_bstr()).is_some();
-            let letter = match there {
-                false if skipped => continue,
+        for entry in index.entries().iter().filter(hidden) {
+            let path = entry.path(&index);
+            let is_there = match Place::of(repository, path) {
+                Place::Free => false,
+                Place::Behind(above) => {
+                    self.add_untracked(&index, above);
+                    false
+                }
+                Place::Directory if entry.mode != Mode::COMMIT => {
+                    for file in self.walk(repository, path)? {
+                        self.add_untracked(&index, file);
+                    }
+                    false
+                }
+                Place::Directory | Place::File => true,
+            };
+            let letter = match is_there {
+                false if entry.flags.contains(Flags::SKIP_WORKTREE) => continue,
                 false => 'D',
-                true => match pipeline.worktree_file_to_object(path.as_bstr(), &index)? {
-                    Some((found, ..)) if found == id => continue,
+                true => match pipeline.worktree_file_to_object(path, &index)? {
+                    Some((found, ..)) if found == entry.id => continue,
                     _ => 'M',
                 },
             };
-            self.changes.entry(path).or_default().unstaged = letter;
+            self.changes.entry(path.to_owned()).or_default().unstaged = letter;
         }
         Ok(())
+    }
+
+    fn add_untracked(&mut self, index: &State, path: BString) {
+        if index.entry_by_path(path.as_bstr()).is_none() {
+            self.changes.insert(path, Letters::UNTRACKED);
+        }
+    }
+
+    /// Returns the files and links below a directory, but for those of repositories there, which are added.
+    fn walk(&mut self, repository: &gix::Repository, path: &BStr) -> gix::Result<Vec<BString>> {
+        let mut files = Vec::new();
+        let mut directories = vec![path.to_owned()];
+        while let Some(above) = directories.pop() {
+            let Some(directory) = repository.workdir_path(above.as_bstr()) else { continue };
+            if directory.join(".git").symlink_metadata().is_ok() {
+                if !self.repositories.contains(&above) {
+                    self.repositories.push(above);
+                }
+                continue;
+            }
+            for entry in std::fs::read_dir(directory).map_err(gix::Error::from_error)? {
+                let entry = entry.map_err(gix::Error::from_error)?;
+                let kind = entry.file_type().map_err(gix::Error::from_error)?;
+                let name = gix::path::os_string_into_bstring(entry.file_name()).map_err(gix::Error::from_error)?;
+                let path = BString::from([above.as_slice(), b"/", name.as_slice()].concat());
+                if kind.is_dir() {
+                    directories.push(path);
+                } else if kind.is_file() || kind.is_symlink() {
+                    files.push(path);
+                }
+            }
+        }
+        Ok(files)
+    }
+}
+
+/// Whether an index leaves a file out of the worktree.
+pub(super) fn is_left_out(index: &State, path: &BStr) -> bool {
+    index.entry_by_path(path).is_some_and(|entry| entry.flags.contains(Flags::SKIP_WORKTREE))
+}
+
+/// What is on disk where a file should be.
+enum Place {
+    Free,
+    /// A file, a link, or what is neither that nor a directory.
+    File,
+    Directory,
+    /// This, which should be a directory, is none.
+    Behind(BString),
+}
+
+impl Place {
+    fn of(repository: &gix::Repository, path: &BStr) -> Place {
+        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at).chain([path.len()]);
+        for end in ends {
+            let part = path[..end].as_bstr();
+            let found = repository.workdir_path(part).and_then(|file| file.symlink_metadata().ok());
+            match found {
+                None => return Place::Free,
+                Some(found) if found.is_dir() => {}
+                Some(_) if end == path.len() => return Place::File,
+                Some(_) => return Place::Behind(part.to_owned()),
+            }
+        }
+        Place::Directory
     }
 }
 
 /// Looks at a file of a worktree; what lies behind a link is none.
 pub(super) fn on_disk(repository: &gix::Repository, path: &BStr) -> Option<std::fs::Metadata> {
-    let file = repository.workdir_path(path)?;
-    let metadata = file.symlink_metadata().ok()?;
-    let above = file.ancestors().skip(1).take_while(|above| Some(*above) != repository.workdir());
-    above.map(|above| above.symlink_metadata()).all(|above| above.is_ok_and(|above| above.is_dir())).then_some(metadata)
+    match Place::of(repository, path) {
+        Place::File | Place::Directory => repository.workdir_path(path)?.symlink_metadata().ok(),
+        Place::Free | Place::Behind(_) => None,
+    }
 }
