@@ -28,7 +28,7 @@ use super::files::{failed, remove_dir_all, remove_file};
 use super::inspect::find_ours;
 use super::note::{Mark, NOTE, read_note};
 use super::site::{Site, find_reference, internal, options};
-use super::survey::{Survey, is_left_out, on_disk};
+use super::survey::{Survey, is_left_out, keeps_modes, on_disk};
 use super::tree::{Registered, head_branch, registered, remove_registration, remove_stubs};
 use crate::fault::{Point, reached};
 
@@ -385,6 +385,7 @@ impl Capture<'_> {
         let repository = &self.repository;
         let mut found = Vec::new();
         let mut any_converted = false;
+        let keeps_modes = keeps_modes(repository);
         let mut conversions = Conversions::of(repository, index)?;
         let (mut pipeline, _) = repository.filter_pipeline(None)?;
         let changed = survey.changes.iter().filter(|(_, letters)| !matches!(letters.unstaged, ' ' | 'D'));
@@ -401,7 +402,7 @@ impl Capture<'_> {
             let left_out = is_left_out(index, path.as_bstr());
             let converted = conversions.apply_to(path.as_bstr())?;
             any_converted |= converted;
-            if !left_out && !converted && self.keeps_modes() {
+            if !left_out && !converted && keeps_modes {
                 continue;
             }
             let Some(metadata) = on_disk(repository, path.as_bstr()) else { continue };
@@ -417,7 +418,7 @@ impl Capture<'_> {
                 false => continue,
             };
             // Where git does not look at modes, it sets none either.
-            let same_kind = self.keeps_modes() || kind == EntryKind::Blob;
+            let same_kind = keeps_modes || kind == EntryKind::Blob;
             if !left_out && !converted && same_kind {
                 continue;
             }
@@ -439,11 +440,6 @@ impl Capture<'_> {
             }
         }
         Ok((found, any_converted))
-    }
-
-    /// Whether a difference in the executable bit is one that the survey finds.
-    fn keeps_modes(&self) -> bool {
-        self.repository.config_snapshot().boolean("core.fileMode").unwrap_or(true)
     }
 
     /// Returns where the branch is that goes with the worktree.

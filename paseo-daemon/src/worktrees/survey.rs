@@ -125,6 +125,9 @@ impl Survey {
             return Ok(());
         }
         let (mut pipeline, index) = repository.filter_pipeline(None)?;
+        let keeps_modes = keeps_modes(repository);
+        let is_same =
+            |kind, mode: Mode| !keeps_modes || mode.to_tree_entry_mode().is_some_and(|mode| mode.kind() == kind);
         for entry in index.entries().iter().filter(hidden) {
             let path = entry.path(&index);
             let is_there = match Place::of(repository, path) {
@@ -145,7 +148,7 @@ impl Survey {
                 false if entry.flags.contains(Flags::SKIP_WORKTREE) => continue,
                 false => 'D',
                 true => match pipeline.worktree_file_to_object(path, &index)? {
-                    Some((found, ..)) if found == entry.id => continue,
+                    Some((found, kind, _)) if found == entry.id && is_same(kind, entry.mode) => continue,
                     _ => 'M',
                 },
             };
@@ -191,6 +194,11 @@ impl Survey {
 /// Whether an index leaves a file out of the worktree.
 pub(super) fn is_left_out(index: &State, path: &BStr) -> bool {
     index.entry_by_path(path).is_some_and(|entry| entry.flags.contains(Flags::SKIP_WORKTREE))
+}
+
+/// Whether a difference in the executable bit is one.
+pub(super) fn keeps_modes(repository: &gix::Repository) -> bool {
+    repository.config_snapshot().boolean("core.fileMode").unwrap_or(true)
 }
 
 /// What is on disk where a file should be.
