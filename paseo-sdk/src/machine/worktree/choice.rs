@@ -79,6 +79,15 @@ impl Head {
         }
     }
 
+    /// Returns the field of a request that names it.
+    fn field(&self) -> &'static str {
+        match self {
+            Head::New { .. } => "branchName",
+            Head::Branch { .. } | Head::Remote { .. } | Head::Detached { .. } => "refName",
+            Head::PullRequest { .. } => "githubPrNumber",
+        }
+    }
+
     fn commit(&self) -> Option<&str> {
         match self {
             Head::New { .. } => None,
@@ -306,7 +315,7 @@ fn there_already(want: &Want, sight: &Sight) -> Option<Choice> {
     let tree = sight.trees.iter().find(|tree| tree.branch.as_deref() == Some(branch))?;
     let note = match &tree.kind {
         Kind::Ours(note) if note.branch.as_deref() == Some(branch) => note,
-        _ => return Some(Choice::Refuse(Conflict::CheckedOut { branch, tree }.into())),
+        _ => return Some(Choice::Refuse(Conflict::CheckedOut { head: &want.head, branch, tree }.into())),
     };
     Some(match &want.head {
         Head::New { .. } if agrees(want, note) => Choice::Return(note.clone()),
@@ -318,7 +327,7 @@ fn there_already(want: &Want, sight: &Sight) -> Option<Choice> {
         Head::PullRequest { pull_request, .. }
             if note.pull_request.as_ref().map(|known| known.number) != Some(pull_request.number) =>
         {
-            Choice::Refuse(Conflict::CheckedOut { branch, tree }.into())
+            Choice::Refuse(Conflict::CheckedOut { head: &want.head, branch, tree }.into())
         }
         _ => Choice::Return(note.clone()),
     })
@@ -329,7 +338,7 @@ fn make_branch<'a>(head: &'a Head, sight: &'a Sight) -> Result<bool, Conflict<'a
     let Some(branch) = head.branch() else { return Ok(false) };
     match (&sight.branch, head) {
         (Branch::Free, _) => Ok(true),
-        (Branch::Blocked(by), _) => Err(Conflict::Blocked { branch, by }),
+        (Branch::Blocked(by), _) => Err(Conflict::Blocked { head, branch, by }),
         (Branch::There(_), Head::New { .. }) => {
             let ours = |tree: &&Tree| matches!(&tree.kind, Kind::Ours(note) if note.branch.as_deref() == Some(branch));
             Err(Conflict::Branch { branch, left: sight.trees.iter().find(ours) })
@@ -358,10 +367,10 @@ fn agrees(want: &Want, note: &Note) -> bool {
 /// What is in the way of a new branch with a worktree.
 enum Conflict<'a> {
     OtherBase { path: &'a str, note: &'a Note, asked: String },
-    CheckedOut { branch: &'a str, tree: &'a Tree },
+    CheckedOut { head: &'a Head, branch: &'a str, tree: &'a Tree },
     Branch { branch: &'a str, left: Option<&'a Tree> },
     Differs { branch: &'a str, head: &'a Head },
-    Blocked { branch: &'a str, by: &'a str },
+    Blocked { head: &'a Head, branch: &'a str, by: &'a str },
     Slug { slug: &'a str },
 }
 
@@ -380,14 +389,18 @@ impl From<Conflict<'_>> for ApiError {
                 }),
             )
             .hint(format!("give `\"baseBranch\": \"{}\"` to have that one, or another `branchName`", note.base)),
-            Conflict::CheckedOut { branch, tree } => {
-                let details = serde_json::json!({ "field": "branchName", "worktreePath": tree.path });
+            Conflict::CheckedOut { head, branch, tree } => {
+                let details = serde_json::json!({ "field": head.field(), "worktreePath": tree.path });
+                let instead = match head {
+                    Head::New { .. } => "give another `branchName`".to_owned(),
+                    _ => format!("have a new branch from it: `\"action\": \"branch-off\", \"baseBranch\": \"{branch}\"`"),
+                };
                 match tree.kind {
                     Kind::Main => error(
                         format!("branch `{branch}` is checked out in the main checkout, {}", tree.path),
                         details,
                     )
-                    .hint("give another `branchName`, or switch the main checkout to another branch"),
+                    .hint(format!("{instead}, or switch the main checkout to another branch")),
                     Kind::Missing => error(
                         format!("branch `{branch}` belongs to a worktree whose directory is gone, {}", tree.path),
                         details,
@@ -397,7 +410,7 @@ impl From<Conflict<'_>> for ApiError {
                         format!("branch `{branch}` is checked out in another worktree, {}", tree.path),
                         details,
                     )
-                    .hint("work there, or give another `branchName`"),
+                    .hint(format!("work there, or {instead}")),
                 }
             }
             Conflict::Branch { branch, left } => {
@@ -424,17 +437,20 @@ impl From<Conflict<'_>> for ApiError {
                 };
                 error(
                     format!("branch `{branch}` exists already and is not {what}"),
-                    serde_json::json!({ "field": "branchName", "branch": branch }),
+                    serde_json::json!({ "field": head.field(), "branch": branch }),
                 )
                 .hint(format!(
                     "{{\"action\": \"checkout\", \"refName\": \"{branch}\"}} gives the one that is there; or rename it: `git branch -m {branch} …`"
                 ))
             }
-            Conflict::Blocked { branch, by } => error(
+            Conflict::Blocked { head, branch, by } => error(
                 format!("branch `{by}` leaves no room for `{branch}`: git keeps one as a file where the other needs a directory"),
-                serde_json::json!({ "field": "branchName", "branch": by }),
+                serde_json::json!({ "field": head.field(), "branch": by }),
             )
-            .hint("give another `branchName`"),
+            .hint(match head {
+                Head::New { .. } => "give another `branchName`".to_owned(),
+                _ => format!("rename that one: `git branch -m {by} …`"),
+            }),
             Conflict::Slug { slug } => error(
                 format!("worktreeSlug: `{slug}` is taken"),
                 serde_json::json!({ "field": "worktreeSlug" }),
