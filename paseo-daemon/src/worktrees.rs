@@ -140,7 +140,7 @@ impl Worktrees {
         let site = self.site(cwd).await?;
         let (head, base) = self.resolve(request, &site, cwd).await?;
         let trusted = !matches!(head, Head::PullRequest { .. }) || request.trust;
-        let port = self.port().await?;
+        let port = self.port(None).await?;
         let want = Want {
             head,
             asked: request.base_branch.clone(),
@@ -257,9 +257,9 @@ impl Worktrees {
         blocking(move || Ok(Site::find(&home, &cwd)?.1)).await
     }
 
-    async fn port(&self) -> Result<Option<Port>, ApiError> {
+    async fn port(&self, wanted: Option<i64>) -> Result<Option<Port>, ApiError> {
         let (ports, home) = (self.shared.ports.clone(), self.shared.home.clone());
-        blocking(move || Ok(ports.free(&home))).await
+        blocking(move || Ok(ports.free(&home, wanted))).await
     }
 
     /// Starts the setup of a worktree if it is due, and says how it is; once it has ended, when that is waited for.
@@ -453,7 +453,9 @@ impl Worktrees {
     pub async fn restore(&self, slug: &str, cwd: &Path, wait_for_setup: bool) -> Result<Worktree, ApiError> {
         worktree::check_slug(slug)?;
         let place = Place::of(self.site(cwd).await?, slug.to_owned());
-        let port = self.port().await?;
+        let (site, name) = (place.site.clone(), slug.to_owned());
+        let had = blocking(move || Ok(archive::find(&site.open()?, &name)?.and_then(|found| found.kept.note.port)));
+        let port = self.port(had.await?).await?;
         let number = port.as_ref().map(|port| port.number);
         let slug = slug.to_owned();
         let restore = |ticket| Input::Restore { ticket, slug, port: number };
@@ -463,6 +465,7 @@ impl Worktrees {
             other => return Err(unexpected(&other)),
         };
         drop(port);
+        let place = Place::of(place.site, note.slug.clone());
         let setup = self.set_up(&place, &note, wait_for_setup).await?;
         Ok(answer(&place, note, true, setup))
     }

@@ -238,6 +238,74 @@ async fn submodules_go_only_with_what_their_remotes_have() {
     assert_eq!(git_line(&tree, &["status", "--porcelain"]), "");
 }
 
+/// What git is told not to look at would be lost all the same.
+#[tokio::test]
+async fn work_in_a_submodule_that_git_passes_over_is_seen() {
+    let scratch = Scratch::new();
+    let library = scratch.root.join("library");
+    std::fs::create_dir(&library).expect("made");
+    git(&library, &["init", "--quiet", "--initial-branch=main"]);
+    commit(&library, "first");
+    let url = library.display().to_string();
+    scratch.git(&["-c", "protocol.file.allow=always", "submodule", "--quiet", "add", &url, "library"]);
+    scratch.commit("a submodule");
+    scratch.git(&["config", "submodule.library.ignore", "all"]);
+    let tree = scratch.tree("fix/foo").await;
+    git(&tree, &["-c", "protocol.file.allow=always", "submodule", "--quiet", "update", "--init"]);
+    let own = tree.join("library");
+    put(&own, "first", "changed");
+    scratch.refuses("fix-foo", true, Code::Refused, &["submodule library has changes"]).await;
+    git(&own, &["checkout", "--quiet", "first"]);
+    git(&own, &["config", "status.showUntrackedFiles", "no"]);
+    put(&own, "untracked", "new");
+    scratch.refuses("fix-foo", true, Code::Refused, &["submodule library has changes"]).await;
+    std::fs::remove_file(own.join("untracked")).expect("removed");
+    commit(&own, "second");
+    git(&own, &["branch", "kept"]);
+    // Its repository is there when its directory is gone.
+    git(&tree, &["rm", "--quiet", "--force", "library"]);
+    git(&tree, &["commit", "--quiet", "-m", "without it"]);
+    scratch.refuses("fix-foo", true, Code::Refused, &["submodule library has commits that are on no remote"]).await;
+}
+
+#[tokio::test]
+async fn a_worktree_of_somebody_elses_in_an_ignored_directory_stays() {
+    let scratch = Scratch::new();
+    put(&scratch.project(), ".gitignore", ".theirs/\n");
+    scratch.commit("ignored");
+    let tree = scratch.tree("fix/foo").await;
+    let theirs = tree.join(".theirs/mine");
+    git(&tree, &["worktree", "add", "--quiet", "-b", "mine", &theirs.display().to_string()]);
+    put(&theirs, "precious", "theirs\n");
+    scratch.refuses("fix-foo", true, Code::Refused, &[".theirs/mine is a worktree of its own"]).await;
+    assert!(theirs.join("precious").exists());
+    git(&tree, &["worktree", "remove", "--force", &theirs.display().to_string()]);
+    let archived = scratch.archive("fix-foo", false).await.expect("archived");
+    assert_gone(&scratch, &tree, &archived);
+}
+
+#[tokio::test]
+async fn a_branch_that_another_tree_rebases_stays() {
+    let scratch = Scratch::new();
+    let tree = scratch.tree("fix/foo").await;
+    put(&tree, "contended", "mine\n");
+    git(&tree, &["add", "contended"]);
+    git(&tree, &["commit", "--quiet", "-m", "mine"]);
+    git(&tree, &["switch", "--quiet", "--detach"]);
+    put(&scratch.project(), "contended", "theirs\n");
+    scratch.commit("theirs");
+    let other = scratch.root.join("other");
+    scratch.git(&["worktree", "add", "--quiet", &other.display().to_string(), "fix/foo"]);
+    let stopped = try_git(&other, &["rebase".as_ref(), "main".as_ref()]);
+    assert!(!stopped.status.success(), "it stops at a conflict");
+    let archived = scratch.archive("fix-foo", false).await.expect("archived");
+    assert!(!archived.branch_removed);
+    put(&other, "contended", "both\n");
+    git(&other, &["add", "contended"]);
+    git(&other, &["-c", "core.editor=true", "rebase", "--continue"]);
+    assert_eq!(git_line(&other, &["symbolic-ref", "--short", "HEAD"]), "fix/foo");
+}
+
 #[tokio::test]
 async fn what_paseo_did_not_make_or_cannot_find_where_it_made_it_stays() {
     let scratch = Scratch::new();

@@ -475,7 +475,7 @@ impl Disk {
             },
             Step::Refill(note, recalled) => {
                 assert!(!self.trees.contains_key(&note.slug), "the place is free");
-                let kept = self.archives.get(&note.slug).and_then(|all| all.last()).expect("it was recalled");
+                let kept = self.archives.get(&recalled.note.slug).and_then(|all| all.last()).expect("it was recalled");
                 assert_eq!(kept.commit, recalled.commit, "the one that was recalled");
                 if extent != Extent::Nothing {
                     let work = if all { kept.work } else { 0 };
@@ -488,11 +488,11 @@ impl Disk {
             Step::Trust(_) => unreachable!("nobody asks for it"),
             Step::Unmark(note) => {
                 let tree = self.trees.get(&note.slug).filter(|tree| tree.made_for.created_at == note.created_at);
-                if extent != Extent::Nothing
-                    && tree.is_some_and(|tree| tree.noted)
-                    && let Some(kept) = self.archives.get_mut(&note.slug)
-                {
-                    kept.pop_if(|kept| kept.note.created_at == note.created_at);
+                if extent != Extent::Nothing && tree.is_some_and(|tree| tree.noted) {
+                    // It may have come back under another name.
+                    for kept in self.archives.values_mut() {
+                        kept.pop_if(|kept| kept.note.created_at == note.created_at);
+                    }
                 }
                 if all {
                     self.marks.remove(&note.slug);

@@ -36,7 +36,7 @@ async fn what_was_archived_under_one_name_comes_back_newest_first() {
         let tree = Path::new(&restored.worktree_path);
         before.assert_same(&Portrait::of(tree), "after it came back");
         if left > 0 {
-            refused(scratch.restore("fix-foo").await, Code::Conflict, "there is one of that name");
+            refused(scratch.restore("fix-foo").await, Code::Conflict, "is checked out in");
         }
         // Out of the way of the one before; what it was is of no use any more.
         git(tree, &["switch", "--quiet", "--detach"]);
@@ -77,11 +77,6 @@ async fn what_is_in_the_way_is_named_and_nothing_is_lost() {
     scratch.archive("fix-foo", false).await.expect("archived");
     let traces = scratch.traces();
 
-    put(&tree, "precious", "in its place\n");
-    refused(scratch.restore("fix-foo").await, Code::Conflict, "there is one of that name");
-    std::fs::remove_dir_all(&tree).expect("removed");
-    let _ = std::fs::remove_dir(tree.parent().expect("a parent"));
-
     scratch.git(&["branch", "fix/foo"]);
     let error = refused(scratch.restore("fix-foo").await, Code::Conflict, "is there and at another commit");
     assert_eq!(error.details.expect("details")["branch"], "fix/foo");
@@ -98,6 +93,62 @@ async fn what_is_in_the_way_is_named_and_nothing_is_lost() {
     scratch.restore("fix-foo").await.expect("restored");
     before.assert_same(&Portrait::of(&tree), "after it came back");
     assert!(project.join(".git/worktrees/fix-foo").is_dir());
+}
+
+/// Two branches may have the same directory name, one after the other, and somebody may put something into its place.
+#[tokio::test]
+async fn what_comes_back_has_another_name_where_its_own_is_taken() {
+    let scratch = Scratch::new();
+    let older = scratch.tree("fix/foo").await;
+    put(&older, "untracked", "older\n");
+    scratch.archive("fix-foo", true).await.expect("archived");
+    let newer = scratch.tree("fix-foo").await;
+    assert_eq!(newer, older);
+    put(&newer, "untracked", "newer\n");
+    scratch.archive("fix-foo", true).await.expect("archived");
+    put(&older, "precious", "in its place\n");
+    for (slug, branch, what) in [("fix-foo-2", "fix-foo", "newer\n"), ("fix-foo-3", "fix/foo", "older\n")] {
+        let restored = scratch.restore("fix-foo").await.expect("restored");
+        assert_eq!((restored.worktree_slug.as_str(), restored.branch_name.as_deref()), (slug, Some(branch)));
+        let tree = Path::new(&restored.worktree_path);
+        assert_eq!(std::fs::read_to_string(tree.join("untracked")).expect("read"), what);
+        assert_eq!(git_line(tree, &["symbolic-ref", "--short", "HEAD"]), branch);
+    }
+    assert_eq!(std::fs::read_to_string(older.join("precious")).expect("read"), "in its place\n");
+    refused(scratch.restore("fix-foo").await, Code::NotFound, "was archived");
+    // Each goes again under the name that it has now.
+    scratch.archive("fix-foo-3", true).await.expect("archived");
+    let restored = scratch.restore("fix-foo-3").await.expect("restored");
+    assert_eq!(restored.branch_name.as_deref(), Some("fix/foo"));
+}
+
+#[tokio::test]
+async fn what_comes_back_has_the_port_that_it_had() {
+    let scratch = Scratch::new();
+    let port = |tree: &Path| {
+        let note = std::fs::read(git_dir(tree).join("paseo.json")).expect("a note");
+        serde_json::from_slice::<serde_json::Value>(&note).expect("JSON")["port"].clone()
+    };
+    let lower = scratch.tree("lower").await;
+    let tree = scratch.tree("fix/foo").await;
+    let had = port(&tree);
+    scratch.archive("fix-foo", false).await.expect("archived");
+    scratch.archive("lower", false).await.expect("archived");
+    assert!(!lower.exists());
+    scratch.restore("fix-foo").await.expect("restored");
+    assert_eq!(port(&tree), had);
+    // Where another one has it by now, it gets another one.
+    scratch.archive("fix-foo", false).await.expect("archived");
+    let mut others = Vec::new();
+    loop {
+        let other = scratch.tree(&format!("other-{}", others.len())).await;
+        others.push(port(&other));
+        if others.last() == Some(&had) {
+            break;
+        }
+    }
+    scratch.restore("fix-foo").await.expect("restored");
+    assert!(!others.contains(&port(&tree)), "{}", port(&tree));
 }
 
 #[tokio::test]

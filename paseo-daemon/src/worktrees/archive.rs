@@ -24,12 +24,12 @@ use paseo_sdk::machine::worktree::{Archived, Fact, Note, Removal};
 use serde::{Deserialize, Serialize};
 
 use super::branch;
-use super::files::{failed, remove_dir_all, remove_file};
+use super::files::{failed, names, remove_by_force, remove_file};
 use super::inspect::find_ours;
 use super::note::{Mark, NOTE, read_note};
-use super::site::{Site, find_reference, internal, options};
+use super::site::{REMAINS_PREFIX, Site, find_reference, internal, options};
 use super::survey::{Survey, is_left_out, keeps_modes, on_disk};
-use super::tree::{Registered, head_branch, registered, remove_registration, remove_stubs};
+use super::tree::{Registered, registered, remove_registration, remove_stubs};
 use crate::fault::{Point, reached};
 
 /// What an archive says of itself, beside the files.
@@ -137,7 +137,9 @@ pub(super) fn put_away(site: &Site, removal: &Removal) -> Result<Archived, ApiEr
 }
 
 /// Removes the registration and the tree of a worktree that is put away.
-pub(super) fn clear(site: &Site, removal: &Removal) -> Result<(), ApiError> {
+///
+/// What cannot be deleted there is in nobody's way: it has another name by then, and is tried again later.
+pub(super) fn clear(site: &Site, removal: &Removal) -> Result<Fact, ApiError> {
     let note = &removal.note;
     let path = site.tree(&note.slug);
     if path.symlink_metadata().is_err() {
@@ -152,7 +154,28 @@ pub(super) fn clear(site: &Site, removal: &Removal) -> Result<(), ApiError> {
         remove_stubs(&site.common_dir.join("worktrees"), &note.slug);
     }
     reached(Point::WorktreeForgotten);
-    remove_dir_all(&site.departure(&note.slug))
+    let (departure, remains) = (site.departure(&note.slug), site.remains(note));
+    match std::fs::rename(&departure, &remains) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        renamed => renamed.map_err(|error| failed("move away", &departure, &error))?,
+    }
+    match remove_by_force(&remains) {
+        Ok(()) => Ok(Fact::Done),
+        Err(error) => {
+            tracing::warn!("what is left of worktree `{}` stays for now: {error}", note.slug);
+            Ok(Fact::Kept("some of its files could not be deleted, and wait beside the worktrees"))
+        }
+    }
+}
+
+/// Deletes what could not be deleted of worktrees that were put away, where that is possible by now.
+pub(super) fn clear_remains(site: &Site) -> Result<(), ApiError> {
+    for name in names(&site.directory)?.iter().filter(|name| name.starts_with(REMAINS_PREFIX)) {
+        if let Err(error) = remove_by_force(&site.directory.join(name)) {
+            tracing::debug!("{error}");
+        }
+    }
+    Ok(())
 }
 
 /// Removes the branch of a worktree that is put away, as far as the archive has it, unless it is in use.
@@ -447,10 +470,7 @@ impl Capture<'_> {
         let note = &self.removal.note;
         let goes = note.branch.as_ref().filter(|_| note.branch_made && !self.removal.keep_branch);
         let Some(branch) = goes else { return Ok(None) };
-        let on_it = |git_dir: &Path| head_branch(git_dir).as_ref() == Some(branch);
-        let own = self.tree.git_dir.file_name();
-        let others = self.repository.worktrees()?.into_iter().filter(|tree| tree.git_dir().file_name() != own);
-        if on_it(&self.site.common_dir) || others.into_iter().any(|tree| on_it(tree.git_dir())) {
+        if branch::is_in_use(self.site, &self.repository, branch, Some(self.tree)).map_err(gix::Error::from_error)? {
             return Ok(None);
         }
         let reference = find_reference(&self.repository, &format!("refs/heads/{branch}"))?;

@@ -11,7 +11,7 @@ use paseo_sdk::machine::worktree::{Branch, Note};
 
 use super::files::remove_file;
 use super::site::{Site, find_reference, internal};
-use super::tree::{head_branch, registered};
+use super::tree::{Registered, registered, reserved_branch};
 
 /// Finds what is there under a branch's name.
 pub(super) fn look_for_branch(repository: &gix::Repository, branch: &str) -> Result<Branch, ApiError> {
@@ -192,10 +192,7 @@ pub(super) fn remove_at(
     let unreadable = |error| internal(&format!("cannot read the branch `{branch}`"), &error);
     let there = find_reference(repository, &format!("refs/heads/{branch}")).map_err(unreadable)?;
     let Some(there) = there else { return Ok(true) };
-    let on_it = |git_dir: &Path| head_branch(git_dir).as_deref() == Some(branch);
-    let used =
-        (!site.bare && on_it(&site.common_dir)) || registered(repository)?.iter().any(|tree| on_it(&tree.git_dir));
-    if used || there.try_id().map(|id| id.detach()) != Some(commit) {
+    if is_in_use(site, repository, branch, None)? || there.try_id().map(|id| id.detach()) != Some(commit) {
         tracing::warn!("branch `{branch}` is in use or has moved; it stays");
         return Ok(false);
     }
@@ -204,6 +201,21 @@ pub(super) fn remove_at(
         .edit_reference(edit)
         .map(|_| true)
         .map_err(|error| internal(&format!("cannot remove the branch `{branch}`"), &error))
+}
+
+/// Whether a branch is checked out, or to be again when a rebase or a bisection has ended, in another tree than `except`.
+pub(super) fn is_in_use(
+    site: &Site,
+    repository: &gix::Repository,
+    branch: &str,
+    except: Option<&Registered>,
+) -> Result<bool, ApiError> {
+    let on_it = |git_dir: &Path| reserved_branch(git_dir).as_deref() == Some(branch);
+    let name = |tree: &Registered| tree.git_dir.file_name().map(ToOwned::to_owned);
+    let other = |tree: &Registered| except.is_none_or(|own| name(own) != name(tree));
+    let mut others = registered(repository)?.into_iter().filter(other);
+    // The head of a bare repository is checked out nowhere.
+    Ok((!site.bare && on_it(&site.common_dir)) || others.any(|tree| on_it(&tree.git_dir)))
 }
 
 /// Removes the lock of a branch that a daemon was making when it died. One that is older than this daemon is not this

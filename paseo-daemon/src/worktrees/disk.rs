@@ -31,7 +31,7 @@ pub(super) fn carry_out(site: &Site, since: SystemTime, step: &Step, stop: &Atom
         Step::TakeAway(removal) => archive::take_away(site, removal).map(|()| Fact::Done),
         Step::PutAway(removal) => archive::put_away(site, removal).map(|archived| Fact::PutAway(Box::new(archived))),
         Step::BringBack(removal) => archive::bring_back(site, removal).map(|()| Fact::Done),
-        Step::Clear(removal) => archive::clear(site, removal).map(|()| Fact::Done),
+        Step::Clear(removal) => archive::clear(site, removal),
         Step::DropBranch(removal) => archive::drop_branch(site, removal),
         Step::Recall(slug) => recall(site, slug),
         Step::Refill(note, recalled) => restore::refill(site, note, recalled, stop, reporter).map(|()| Fact::Done),
@@ -81,14 +81,15 @@ pub(super) fn has_remains(site: &Site) -> Result<bool, ApiError> {
 
 fn leftovers(site: &Site) -> Result<Vec<Leftover>, ApiError> {
     note::remove_torn_marks(site)?;
-    let marks = read_marks(site)?;
+    archive::clear_remains(site)?;
+    let marks = read_marks(&site.directory)?;
     if marks.is_empty() {
         return Ok(Vec::new());
     }
     let registered = registered(&site.open()?)?;
     Ok(marks
         .into_iter()
-        .map(|Mark { note, going }| {
+        .map(|Mark { note, going, .. }| {
             let in_place = is_in_place(site, &registered, &note);
             let removal = |going: &Going| Removal { note: note.clone(), keep_branch: going.keep_branch };
             let stage = match &going {

@@ -35,6 +35,23 @@ pub(super) fn remove_dir_all(path: &Path) -> Result<(), ApiError> {
     gone(std::fs::remove_dir_all(path)).map_err(|error| failed("remove", path, &error))
 }
 
+/// Removes a directory with all that is in it, if it is there, also where this user's own directories may not be written.
+pub(super) fn remove_by_force(path: &Path) -> Result<(), ApiError> {
+    use std::os::unix::fs::PermissionsExt as _;
+    if std::fs::remove_dir_all(path).is_ok() {
+        return Ok(());
+    }
+    let mut directories = vec![path.to_owned()];
+    while let Some(directory) = directories.pop() {
+        // Those of others stay as they are, and in the way.
+        let _ = std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o700));
+        let entries = std::fs::read_dir(&directory).into_iter().flatten().flatten();
+        let below = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        directories.extend(below.map(|entry| entry.path()));
+    }
+    remove_dir_all(path)
+}
+
 fn gone(result: std::io::Result<()>) -> std::io::Result<()> {
     result.or_else(|error| if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }

@@ -256,15 +256,18 @@ pub(super) struct Port {
 }
 
 impl Ports {
-    /// Finds a port that nobody listens on and no worktree has; none when all are taken.
-    pub(super) fn free(self: Arc<Self>, home: &Path) -> Option<Port> {
+    /// Finds a port that nobody listens on and no worktree has, this one if it can be; none when all are taken.
+    pub(super) fn free(self: Arc<Self>, home: &Path, wanted: Option<i64>) -> Option<Port> {
         let mut given = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = known_ports(home);
         let listens = |port: i64| {
             let Ok(port) = u16::try_from(port) else { return true };
             std::net::TcpListener::bind(("127.0.0.1", port)).is_err()
         };
-        let number = PORTS.clone().find(|port| !given.contains(port) && !known.contains(port) && !listens(*port))?;
+        let number = wanted
+            .into_iter()
+            .chain(PORTS)
+            .find(|port| !given.contains(port) && !known.contains(port) && !listens(*port))?;
         given.insert(number);
         drop(given);
         Some(Port { ports: self, number })

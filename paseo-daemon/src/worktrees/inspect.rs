@@ -1,14 +1,15 @@
 //! How a worktree is that somebody wants to archive or to trust, and whether it is one that paseo made at all.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gix::bstr::ByteSlice as _;
 use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::machine::worktree::{Inspection, Note};
 
 use super::archive;
+use super::files::names;
 use super::note::read_note;
-use super::site::{Site, discover, internal};
+use super::site::{Site, internal, options};
 use super::survey::Survey;
 use super::tree::{Owner, Registered, owner_of, registered};
 
@@ -27,7 +28,9 @@ pub(super) fn find_ours(site: &Site, slug: &str) -> Result<(Registered, Note), A
             let why = format!("it was moved to {}", tree.path.display());
             return Err(refused(why, "`git worktree move` it back, or `git worktree remove` it"));
         }
-        if all.iter().any(|tree| tree.path == path) {
+        if let Some(tree) = all.iter().find(|tree| tree.path == path) {
+            // What paseo knows of it may only be unreadable.
+            read_note(&tree.git_dir)?;
             return Err(refused(format!("paseo did not make {}", path.display()), "`git worktree remove` removes it"));
         }
         let slugs: Vec<_> = known.iter().map(|(_, note)| note.slug.as_str()).collect();
@@ -56,7 +59,6 @@ pub(super) fn find_ours(site: &Site, slug: &str) -> Result<(Registered, Note), A
 /// Looks at a worktree that is to go.
 pub(super) fn inspect(site: &Site, slug: &str) -> Result<Inspection, ApiError> {
     let (tree, note) = find_ours(site, slug)?;
-    let unreadable = |error| internal(&format!("cannot read the worktree {}", tree.path.display()), &error);
     // Looking writes nothing.
     let repository = archive::open(&tree, &tree.path)?.with_object_memory();
     if repository.head_id().is_err() {
@@ -68,35 +70,70 @@ pub(super) fn inspect(site: &Site, slug: &str) -> Result<Inspection, ApiError> {
         return Err(ApiError::new(Code::Refused, message)
             .hint("`git sparse-checkout reapply --no-sparse-index` there, then again"));
     }
-    let survey = Survey::of(&repository).map_err(unreadable)?;
+    let survey = Survey::of(&repository).map_err(|error| unreadable(&tree, &error))?;
     Ok(Inspection {
         path: tree.path.display().to_string(),
         changes: survey.lines().take(MOST_CHANGES).collect(),
         changed: i64::try_from(survey.changes.len()).unwrap_or(i64::MAX),
         operation: repository.state().map(operation),
-        repositories: repositories(&repository, &survey),
+        repositories: repositories(site, &tree, &survey)?,
         locked: locked(&tree.git_dir),
         note,
     })
 }
 
 /// Says of the repositories within a worktree what cannot be put away with it.
-fn repositories(repository: &gix::Repository, survey: &Survey) -> Vec<String> {
+fn repositories(site: &Site, tree: &Registered, survey: &Survey) -> Result<Vec<String>, ApiError> {
     let mut found: Vec<_> =
         survey.repositories.iter().map(|path| format!("{path} is a repository of its own")).collect();
-    for submodule in repository.submodules().ok().flatten().into_iter().flatten() {
-        let Ok(path) = submodule.path() else { continue };
-        let Some(directory) = repository.workdir_path(path.as_bstr()).filter(|path| path.join(".git").exists()) else {
-            continue;
-        };
-        let Ok(own) = discover(&directory) else { continue };
-        if survey.submodules.contains(&path) {
-            found.push(format!("submodule {path} has changes"));
-        } else if has_own_commits(&own).unwrap_or(true) {
-            found.push(format!("submodule {path} has commits that are on no remote of it"));
+    // Git does not look for them where files are ignored, and they are somebody's all the same.
+    let below = |other: &Registered| Some(other.path.strip_prefix(&tree.path).ok()?.display().to_string());
+    let others = registered(&site.open()?)?.into_iter().filter(|other| other.path != tree.path && other.path.is_dir());
+    found.extend(others.filter_map(|other| Some(format!("{} is a worktree of its own", below(&other)?))));
+    for (name, git_dir) in modules(&tree.git_dir)? {
+        found.extend(own_work(&git_dir).map(|what| format!("submodule {name} has {what}")));
+    }
+    for path in &survey.submodules {
+        // One that git has not taken into its own directory keeps its repository in the tree.
+        let directory = tree.path.join(gix::path::from_bstr(path.as_bstr()).map_err(|error| unreadable(tree, &error))?);
+        let inside = directory.join(".git");
+        if inside.is_dir() {
+            found.extend(own_work(&inside).map(|what| format!("submodule {path} has {what}")));
         }
     }
-    found
+    Ok(found)
+}
+
+/// Finds the repositories of submodules that a worktree has or had, those of their submodules too, with their names.
+fn modules(git_dir: &Path) -> Result<Vec<(String, PathBuf)>, ApiError> {
+    let root = git_dir.join("modules");
+    let mut found = Vec::new();
+    let mut directories = vec![root.clone()];
+    while let Some(directory) = directories.pop() {
+        for name in names(&directory)? {
+            let path = directory.join(&name);
+            if path.join("HEAD").is_file() && path.join("objects").is_dir() {
+                let name = path.strip_prefix(&root).unwrap_or(&path).display().to_string();
+                directories.push(path.join("modules"));
+                found.push((name.replace("/modules/", "/"), path));
+            } else if path.is_dir() {
+                directories.push(path);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Says what a repository has that would be lost with it.
+fn own_work(git_dir: &Path) -> Option<&'static str> {
+    let look = || -> gix::Result<Option<&'static str>> {
+        let own = options().open_path_as_is(true).open(git_dir)?.to_thread_local();
+        if own.workdir().is_some_and(Path::is_dir) && !Survey::of(&own)?.is_clean() {
+            return Ok(Some("changes"));
+        }
+        Ok(has_own_commits(&own)?.then_some("commits that are on no remote of it"))
+    };
+    look().unwrap_or(Some("something that cannot be read"))
 }
 
 /// Whether a repository has commits that none of its remotes has.
@@ -117,6 +154,10 @@ fn has_own_commits(repository: &gix::Repository) -> gix::Result<bool> {
     }
     // A submodule is checked out at what its own repository is known to have.
     Ok(repository.rev_walk(own).with_hidden(remote).all()?.next().is_some())
+}
+
+fn unreadable(tree: &Registered, error: &dyn std::fmt::Display) -> ApiError {
+    internal(&format!("cannot read the worktree {}", tree.path.display()), error)
 }
 
 fn locked(git_dir: &Path) -> Option<String> {

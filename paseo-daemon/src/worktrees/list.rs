@@ -22,7 +22,7 @@ use super::tree::{Registered, head_branch, registered};
 /// Lists the worktrees of one repository, by path. One that cannot be read says why and hides no other.
 pub(super) fn list(site: &Site) -> Result<Vec<ListedWorktree>, ApiError> {
     let repository = site.open()?;
-    let marks: BTreeSet<_> = read_marks(site)?.into_iter().map(|mark| site.tree(&mark.note.slug)).collect();
+    let marks: BTreeSet<_> = read_marks(&site.directory)?.into_iter().map(|mark| site.tree(&mark.note.slug)).collect();
     let mut trees: Vec<_> = registered(&repository)?.into_iter().map(|tree| (read_note(&tree.git_dir), tree)).collect();
     // It is being made or removed, or that was cut short: not there yet, or no longer.
     trees.retain(|(note, tree)| !(matches!(note, Ok(None)) && marks.contains(&tree.path)));
@@ -122,6 +122,10 @@ pub(super) fn everywhere(home: &Path) -> Result<(Vec<Site>, Vec<ListedWorktree>)
     let root = real(home).join("worktrees");
     for directory in names(&root)? {
         let directory = root.join(directory);
+        // Of what another daemon was in the middle of, there may be nothing else.
+        let marked = read_marks(&directory).unwrap_or_default().into_iter().filter_map(|mark| mark.repository);
+        let marked = marked.filter_map(|common_dir| Site::of(home, &discover(&common_dir).ok()?).ok());
+        sites.extend(marked.map(|site| (site.common_dir.clone(), site)));
         for slug in names(&directory).unwrap_or_default().into_iter().filter(|name| !name.starts_with('.')) {
             let path = directory.join(&slug);
             if !path.join(".git").exists() {

@@ -2,7 +2,7 @@
 //! made or removed, beside the worktrees.
 
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use paseo_sdk::error::ApiError;
 use paseo_sdk::machine::worktree::{Note, Removal};
@@ -20,6 +20,9 @@ pub(super) struct Mark {
     pub(super) note: Note,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) going: Option<Going>,
+    /// The git directory of the repository, by which a daemon that starts finds what another one has left.
+    #[serde(default)]
+    pub(super) repository: Option<PathBuf>,
 }
 
 /// How a worktree goes that is archived.
@@ -33,16 +36,17 @@ pub(super) struct Going {
 
 impl Mark {
     pub(super) fn of(note: &Note) -> Mark {
-        Mark { note: note.clone(), going: None }
+        Mark { note: note.clone(), going: None, repository: None }
     }
 
     pub(super) fn going(removal: &Removal, put_away: bool) -> Mark {
         let going = Going { keep_branch: removal.keep_branch, put_away };
-        Mark { note: removal.note.clone(), going: Some(going) }
+        Mark { note: removal.note.clone(), going: Some(going), repository: None }
     }
 
-    pub(super) fn write(&self, site: &Site) -> Result<(), ApiError> {
-        write(&site.mark(&self.note.slug), self)
+    pub(super) fn write(self, site: &Site) -> Result<(), ApiError> {
+        let mark = Mark { repository: Some(site.common_dir.clone()), ..self };
+        write(&site.mark(&mark.note.slug), &mark)
     }
 }
 
@@ -62,14 +66,14 @@ pub(super) fn remove_note(git_dir: &Path) -> Result<(), ApiError> {
 }
 
 /// Reads the marks of worktrees that were begun and are not finished, or are on their way out.
-pub(super) fn read_marks(site: &Site) -> Result<Vec<Mark>, ApiError> {
+pub(super) fn read_marks(directory: &Path) -> Result<Vec<Mark>, ApiError> {
     let mut marks = Vec::new();
-    for name in names(&site.directory)? {
+    for name in names(directory)? {
         let Some(slug) = name.strip_prefix(MARK_PREFIX).and_then(|rest| rest.strip_suffix(".json")) else { continue };
-        match read::<Mark>(&site.directory.join(&name)) {
+        match read::<Mark>(&directory.join(&name)) {
             // A mark that was moved here from elsewhere speaks of nothing that is here.
             Ok(Some(mark)) if mark.note.slug == slug => marks.push(mark),
-            Ok(_) => tracing::warn!("{name} in {} is not the mark of a worktree", site.directory.display()),
+            Ok(_) => tracing::warn!("{name} in {} is not the mark of a worktree", directory.display()),
             Err(error) => tracing::warn!("{error}"),
         }
     }

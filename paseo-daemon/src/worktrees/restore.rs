@@ -71,9 +71,12 @@ pub(super) fn refill(
 ) -> Result<(), ApiError> {
     let repository = site.open()?;
     let commit = parse(&recalled.commit)?;
-    let found = archive::find(&repository, &note.slug)?.filter(|found| found.commit == commit);
+    let found = archive::find(&repository, &recalled.note.slug)?.filter(|found| found.commit == commit);
     let Some(found) = found else {
-        return Err(ApiError::new(Code::Conflict, format!("the archive `{}` is another one by now", note.slug)));
+        return Err(ApiError::new(
+            Code::Conflict,
+            format!("the archive `{}` is another one by now", recalled.note.slug),
+        ));
     };
     let path = site.tree(&note.slug);
     let cannot = |error| internal(&format!("cannot bring back {}", path.display()), &error);
@@ -219,11 +222,15 @@ fn write(file: &Path, kind: EntryKind, bytes: &[u8]) -> std::io::Result<()> {
 /// Forgets what was archived of a worktree that is there; what was archived before under the same name is the newest then.
 pub(super) fn forget(site: &Site, note: &Note) -> Result<(), ApiError> {
     let repository = site.open()?;
-    let found = archive::find(&repository, &note.slug)?.filter(|found| found.kept.note.created_at == note.created_at);
-    let Some(found) = found else { return Ok(()) };
-    let previous = found.kept.previous.as_deref().map(parse).transpose()?;
-    archive::point(&repository, &note.slug, previous, Some(found.commit))
-        .map_err(|error| internal(&format!("cannot forget the archive `{}`", note.slug), &error))
+    // It may have come back under another name.
+    for slug in archived(&repository) {
+        let found = archive::find(&repository, &slug)?.filter(|found| found.kept.note.created_at == note.created_at);
+        let Some(found) = found else { continue };
+        let previous = found.kept.previous.as_deref().map(parse).transpose()?;
+        archive::point(&repository, &slug, previous, Some(found.commit))
+            .map_err(|error| internal(&format!("cannot forget the archive `{slug}`"), &error))?;
+    }
+    Ok(())
 }
 
 /// Reads the files below a directory of a tree, with their names from there.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use paseo_sdk::error::{ApiError, Code};
+use paseo_sdk::machine::worktree::Note;
 use sha2::{Digest as _, Sha256};
 
 /// A repository, and the directory in which its worktrees are made.
@@ -107,6 +108,11 @@ impl Site {
         self.directory.join(format!(".archiving-{slug}"))
     }
 
+    /// Returns where what is left of a tree is deleted that is put away. The name is this tree's alone.
+    pub(super) fn remains(&self, note: &Note) -> PathBuf {
+        self.directory.join(format!("{REMAINS_PREFIX}{}-{}", note.slug, note.created_at.0))
+    }
+
     /// Returns where a tree is put out of sight while it is being deleted.
     pub(super) fn trash(&self, slug: &str) -> PathBuf {
         self.directory.join(format!(".removing-{slug}"))
@@ -125,6 +131,9 @@ pub(super) fn real(directory: &Path) -> PathBuf {
 
 /// With what the files begin that mark a worktree as half made. A slug has no dot.
 pub(super) const MARK_PREFIX: &str = ".making-";
+
+/// With what the names of directories begin that are left of worktrees which are put away.
+pub(super) const REMAINS_PREFIX: &str = ".archived-";
 
 /// Opens the repository of a directory.
 pub(super) fn discover(directory: &Path) -> gix::Result<gix::Repository> {

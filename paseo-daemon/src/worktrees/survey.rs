@@ -8,6 +8,7 @@ use gix::index::{Entry, State};
 use gix::status::index_worktree::iter::Summary;
 use gix::status::plumbing::index_as_worktree::EntryStatus;
 use gix::status::{Item, Submodule, UntrackedFiles, index_worktree, tree_index::TrackRenames};
+use gix::submodule::config::Ignore;
 
 /// What is uncommitted or untracked.
 pub(super) struct Survey {
@@ -48,7 +49,8 @@ impl Survey {
             .untracked_files(UntrackedFiles::Files)
             .index_worktree_rewrites(None)
             .tree_index_track_renames(TrackRenames::Disabled)
-            .index_worktree_submodules(Submodule::AsConfigured { check_dirty: true })
+            // Whatever is set to be passed over there would be lost.
+            .index_worktree_submodules(Submodule::Given { ignore: Ignore::None, check_dirty: true })
             .into_iter(None)?;
         for item in items {
             survey.add(item?);

@@ -268,12 +268,15 @@ impl Repository {
             (State::Making { note, make, .. }, Fact::Failed(error)) => {
                 self.end(ticket, cancelled, note, make.undo(), Answer::Failed(error));
             }
-            (State::Ending { note, course: course @ Course::Leave(..), then }, Fact::Kept(_)) => {
-                let then = match then {
-                    Answer::Archived(archived) => {
+            (State::Ending { note, course: course @ Course::Leave(..), then }, Fact::Kept(why)) => {
+                let then = match (then, &course) {
+                    (Answer::Archived(archived), Course::Leave(_, Leave::Branch)) => {
                         Answer::Archived(Box::new(Archived { branch_removed: false, ..*archived }))
                     }
-                    then => then,
+                    (Answer::Archived(archived), _) => {
+                        Answer::Archived(Box::new(Archived { problem: Some(why.to_owned()), ..*archived }))
+                    }
+                    (then, _) => then,
                 };
                 match course.next() {
                     Some(course) => self.end(ticket, cancelled, note, course, then),
@@ -292,8 +295,9 @@ impl Repository {
                 self.finish(Some((ticket, then)));
             }
             // The worktree is gone for whoever asked; the rest is tried again at the next use.
-            (State::Ending { then: Answer::Archived(archived), .. }, Fact::Failed(error)) => {
-                let archived = Archived { problem: Some(error.message), ..*archived };
+            (State::Ending { course, then: Answer::Archived(archived), .. }, Fact::Failed(error)) => {
+                let branch_removed = archived.branch_removed && course.is_unmark();
+                let archived = Archived { branch_removed, problem: Some(error.message), ..*archived };
                 self.finish(Some((ticket, Answer::Archived(Box::new(archived)))));
             }
             (State::Ending { note, course, then }, Fact::Failed(error)) => {
@@ -498,7 +502,7 @@ impl State {
             },
             Fact::Kept(_) => match self {
                 State::Sweeping { course, .. } | State::Ending { course, .. } => {
-                    matches!(course, Course::Undo(Undo::Tree) | Course::Leave(_, Leave::Branch))
+                    matches!(course, Course::Undo(Undo::Tree) | Course::Leave(_, Leave::Clear | Leave::Branch))
                 }
                 _ => false,
             },

@@ -500,7 +500,7 @@ pub fn check_slug(slug: &str) -> Result<(), ApiError> {
 }
 
 /// Returns the slug, with a number behind it when it is taken.
-fn free_slug(slug: &str, taken: &BTreeSet<String>) -> String {
+pub(super) fn free_slug(slug: &str, taken: &BTreeSet<String>) -> String {
     if !taken.contains(slug) {
         return slug.to_owned();
     }

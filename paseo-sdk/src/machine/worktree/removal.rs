@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::choice::{Branch, Note, Sight};
+use super::choice::{Branch, Note, Sight, free_slug};
 use crate::error::{ApiError, Code};
 
 /// A worktree that is to go.
@@ -135,13 +135,6 @@ impl Recalled {
                 .hint(hint)
                 .details(details))
         };
-        if sight.taken.contains(slug) {
-            return conflict(
-                "there is one of that name".to_owned(),
-                "archive that one first; both are kept, and the newest comes back first".to_owned(),
-                serde_json::json!({ "field": "worktreeSlug", "worktreeSlug": slug }),
-            );
-        }
         let own = self.note.branch.as_ref().zip(self.branch_tip.as_ref());
         let had = self.head_branch.as_ref().map(|branch| (branch, &self.head_commit));
         for (branch, tip) in own.into_iter().chain(had) {
@@ -185,6 +178,8 @@ impl Recalled {
             (self.branch_tip.is_some() || self.head_branch.as_ref() == Some(branch)) && !is_there(branch)
         };
         Ok(Note {
+            // Its name may be another one's by now.
+            slug: free_slug(slug, &sight.taken),
             // One that is there is somebody's by now, and stays when the worktree goes again.
             branch_made: self.note.branch.as_ref().is_some_and(gone),
             head_commit: Some(self.branch_tip.as_ref().unwrap_or(&self.head_commit).clone()),

@@ -50,7 +50,7 @@ pub enum Input {
         ticket: Ticket,
         /// The worktree's directory name.
         slug: String,
-        /// A port that nobody uses, in case that its own is taken by now.
+        /// A port that nobody uses: the one that it had, where that is free.
         port: Option<i64>,
     },
     /// A worktree's own hooks, settings and servers may run from now on.
