@@ -266,6 +266,8 @@ impl Server {
         if let Some(group) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
             let _ = rustix::process::kill_process_group(group, Signal::KILL);
         }
+        // Whoever goes on with its thread must not find it there.
+        let _ = std::io::copy(&mut self.stdout, &mut std::io::sink());
         let _ = self.child.wait();
     }
 }

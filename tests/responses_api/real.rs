@@ -200,6 +200,22 @@ async fn a_conversation_that_is_resumed_elsewhere_is_where_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_cut_off_by_a_death_is_said_again() {
+    let Some(program) = codex_program() else { return };
+    let api = ResponsesApi::start().await;
+    let mut codex = Conversation::start(&program, &api);
+    codex.prompt("[[bash: touch made]] [[say: so]] [[hold: tea]] [[text: end]]");
+    let ask = codex.until(is_request);
+    codex.allow(&ask);
+    api.held("tea").await;
+    codex.until(|message| message["params"]["delta"] == "held ");
+    codex.resume(&program, &api);
+    api.release("tea");
+    check(&mut codex, "go on", &[], "tea is held and released");
+    check(&mut codex, "go on", &[], "end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_has_not_logged_in_shows_no_key_and_needs_one() {
     let Some(program) = codex_program() else { return };
     let api = ResponsesApi::start().await;
