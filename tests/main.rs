@@ -4,7 +4,8 @@
 //! journals into timelines, and `claude` drives the real program against the `messages_api` that is played here;
 //! `conformance` is the table of what every provider does alike; `connection`, `client` and `server` are the two ends of the wire, each alone; `shim`,
 //! `hook`, `store` and `worktrees` drive the hands; `daemon` is the whole, in a `lab`; `cli` is what a person types and sees; `messages_api`
-//! stands in for the model behind the real Claude Code. Snapshots lie in a folder `snapshots` beside the module. Nothing
+//! stands in for the model behind the real Claude Code and `responses_api` for the one behind the real Codex, both made of
+//! `model_api`. Snapshots lie in a folder `snapshots` beside the module. Nothing
 //! here sleeps in order to wait, and nothing asserts how long it took.
 
 mod agent;
@@ -20,8 +21,10 @@ mod lab;
 mod laws;
 mod messages_api;
 mod model;
+mod model_api;
 mod readme;
 mod replica;
+mod responses_api;
 mod schema;
 mod server;
 mod shell;

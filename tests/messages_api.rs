@@ -31,70 +31,88 @@
 
 mod alone;
 mod answer;
-mod door;
-mod gates;
 pub(crate) mod program;
 mod real;
 mod reply;
 pub(crate) mod request;
 mod script;
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-
-use tokio::net::TcpListener;
-use tokio::task::JoinSet;
+use hyper::Method;
+use hyper::http::request::Parts;
+use serde_json::{Value, json};
+use uuid::Uuid;
 
 use self::answer::SIDE_TEXT;
-use self::door::Door;
 use self::request::Request;
+use crate::model_api::{Answer, Called, EVENTS, JSON, ModelApi, Protocol, Refusal, Written};
 
-/// The stub while it listens. Dropping it ends every connection, those that wait too.
-pub(crate) struct MessagesApi {
-    address: SocketAddr,
-    door: Arc<Door>,
-    #[expect(dead_code, reason = "it ends the task that listens, and with it the connections, by being dropped")]
-    listening: JoinSet<()>,
+/// The stub. Its base URL is what `ANTHROPIC_BASE_URL` is to be.
+pub(crate) type MessagesApi = ModelApi<Messages>;
+
+pub(crate) struct Messages;
+
+impl Protocol for Messages {
+    type Request = Request;
+
+    const BASE: &'static str = "";
+    const REQUEST_ID: &'static str = "request-id";
+    const WRONG_KEY: &'static str = "invalid x-api-key";
+
+    fn called(head: &Parts) -> Called {
+        match (&head.method, head.uri.path()) {
+            (&Method::HEAD, "/") => Called::Plain(|_| String::new()),
+            (&Method::POST, "/v1/messages") => Called::Model,
+            (&Method::POST, "/v1/messages/count_tokens") => {
+                Called::Plain(|body| json!({ "input_tokens": body.len() / 4 }).to_string())
+            }
+            (method, path) => Called::Nothing(Refusal { status: 404, message: format!("{method} {path}") }),
+        }
+    }
+
+    fn model(request: &Request) -> &str {
+        &request.model
+    }
+
+    fn again(one: &Request, other: &Request) -> bool {
+        one.messages == other.messages
+    }
+
+    fn answer(request: &Request, earlier: usize) -> Answer<Written> {
+        answer::answer(request, earlier).map(|reply| {
+            // The program knows tool calls by their ids, and keeps them when it meets another stub.
+            let id = Uuid::new_v4().simple().to_string();
+            if request.stream {
+                Written { content_type: EVENTS, pieces: reply.stream(&id, &request.model) }
+            } else {
+                Written { content_type: JSON, pieces: reply.whole(&id, &request.model) }
+            }
+        })
+    }
+
+    fn unknown(model: &str) -> String {
+        format!("model: {model}")
+    }
+
+    fn error(Refusal { status, message }: &Refusal) -> Value {
+        json!({
+            "type": "error",
+            "error": { "type": error_type(*status), "message": message },
+            "request_id": "req_stub",
+        })
+    }
 }
 
-impl MessagesApi {
-    /// Listens on a port of its own.
-    pub(crate) async fn start() -> MessagesApi {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("loopback has a free port");
-        let address = listener.local_addr().expect("it is bound");
-        let door = Arc::<Door>::default();
-        let mut listening = JoinSet::new();
-        listening.spawn(door::listen(listener, door.clone()));
-        MessagesApi { address, door, listening }
-    }
-
-    /// Returns what `ANTHROPIC_BASE_URL` is to be.
-    pub(crate) fn base_url(&self) -> String {
-        format!("http://{}", self.address)
-    }
-
-    /// Refuses every request from now on that shows another key.
-    pub(crate) fn require_key(&self, key: &str) {
-        self.door.require_key(key);
-    }
-
-    /// Does not know a model from now on.
-    pub(crate) fn forget_model(&self, model: &str) {
-        self.door.forget_model(model);
-    }
-
-    /// Returns the requests for messages so far, in order, with those that were refused.
-    pub(crate) fn requests(&self) -> Vec<Request> {
-        self.door.requests()
-    }
-
-    /// Returns when a response waits to be released under this name, or has waited.
-    pub(crate) async fn held(&self, name: &str) {
-        self.door.gates.reached(name).await;
-    }
-
-    /// Lets responses of this name go on: those that wait, and those that will.
-    pub(crate) fn release(&self, name: &str) {
-        self.door.gates.open(name);
+fn error_type(status: u16) -> &'static str {
+    match status {
+        400 => "invalid_request_error",
+        401 => "authentication_error",
+        402 => "billing_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        504 => "timeout_error",
+        529 => "overloaded_error",
+        _ => "api_error",
     }
 }

@@ -5,27 +5,13 @@ use serde_json::{Map, Value, json};
 use super::reply::{Call, Part, Reply};
 use super::request::{Block, Message, Request, Role, texts};
 use super::script::{Act, Script, Step, reminders, without_reminders};
-
-/// What a request comes to.
-pub(super) enum Answer {
-    Reply(Reply),
-    /// The reply, when the gate of this name is open.
-    Later(String, Reply),
-    Refusal(Refusal),
-}
-
-/// An error as the API words it.
-#[derive(Debug)]
-pub(super) struct Refusal {
-    pub(super) status: u16,
-    pub(super) message: String,
-}
+use crate::model_api::{Answer, Refusal, SHORT, shortened};
 
 /// What the program's own requests are told: whoever asks for a title finds one.
 pub(super) const SIDE_TEXT: &str = r#"{"title":"A title"}"#;
 
 /// Decides. `earlier` says how many requests there were with the same messages.
-pub(super) fn answer(request: &Request, earlier: usize) -> Answer {
+pub(super) fn answer(request: &Request, earlier: usize) -> Answer<Reply> {
     if request.tools.is_empty() {
         return Answer::Reply(Reply { parts: vec![Part::Text(SIDE_TEXT.to_owned())], usage: usual_usage() });
     }
@@ -49,7 +35,7 @@ pub(super) fn answer(request: &Request, earlier: usize) -> Answer {
     }
 }
 
-fn take(step: Step, request: &Request, earlier: usize) -> Answer {
+fn take(step: Step, request: &Request, earlier: usize) -> Answer<Reply> {
     let Step { lead: mut parts, usage, act } = step;
     let usage = usual_usage().into_iter().chain(usage).collect();
     let recovered = || Part::Text("recovered".to_owned());
@@ -144,10 +130,6 @@ fn last_result(messages: &[Message]) -> Option<String> {
         .next()
 }
 
-fn shortened(text: &str) -> String {
-    text.chars().take(SHORT).collect()
-}
-
 /// Every response costs the same unless the script says otherwise, so that sums are easily checked.
 fn usual_usage() -> Map<String, Value> {
     let usage = json!({
@@ -158,6 +140,3 @@ fn usual_usage() -> Map<String, Value> {
     });
     usage.as_object().cloned().expect("it is an object")
 }
-
-/// How many characters of a text are enough to know it by.
-const SHORT: usize = 400;

@@ -4,6 +4,9 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::model_api::script::Lead;
+use crate::model_api::{AND_RELEASED, Piece, event, held};
+
 /// What the model answers.
 pub(super) struct Reply {
     pub(super) parts: Vec<Part>,
@@ -32,14 +35,14 @@ pub(super) struct Call {
     pub(super) input: Value,
 }
 
-/// What a response's body does next.
-#[derive(Debug)]
-pub(super) enum Piece {
-    Write(Bytes),
-    /// Waits at the gate of this name.
-    Wait(String),
-    /// Ends without an end.
-    Cut,
+impl Lead for Part {
+    fn thinking(text: &str) -> Part {
+        Part::Thinking(text.to_owned())
+    }
+
+    fn saying(text: &str) -> Part {
+        Part::Text(text.to_owned())
+    }
 }
 
 impl Reply {
@@ -68,15 +71,15 @@ impl Reply {
         started.insert("output_tokens".to_owned(), json!(1));
         let message = envelope(id, model, Vec::new(), Value::Null, json!(started));
         let mut pieces =
-            vec![event(json!({ "type": "message_start", "message": message })), event(json!({ "type": "ping" }))];
+            vec![event(&json!({ "type": "message_start", "message": message })), event(&json!({ "type": "ping" }))];
         for (index, part) in self.parts.iter().enumerate() {
             if !part.stream(id, index, &mut pieces) {
                 return pieces;
             }
         }
         let delta = json!({ "stop_reason": self.stop_reason(), "stop_sequence": null });
-        pieces.push(event(json!({ "type": "message_delta", "delta": delta, "usage": self.usage })));
-        pieces.push(event(json!({ "type": "message_stop" })));
+        pieces.push(event(&json!({ "type": "message_delta", "delta": delta, "usage": self.usage })));
+        pieces.push(event(&json!({ "type": "message_stop" })));
         pieces
     }
 
@@ -104,7 +107,7 @@ impl Part {
     /// Adds the events of a block, and returns whether the message goes on after it.
     fn stream(&self, id: &str, index: usize, pieces: &mut Vec<Piece>) -> bool {
         let delta = |kind: &str, field: &str, text: &str| {
-            event(json!({ "type": "content_block_delta", "index": index, "delta": { "type": kind, field: text } }))
+            event(&json!({ "type": "content_block_delta", "index": index, "delta": { "type": kind, field: text } }))
         };
         let words = |text: &str| -> Vec<Piece> {
             text.split_inclusive(' ').map(|word| delta("text_delta", "text", word)).collect()
@@ -116,7 +119,7 @@ impl Part {
             }
             _ => json!({ "type": "text", "text": "" }),
         };
-        pieces.push(event(json!({ "type": "content_block_start", "index": index, "content_block": block })));
+        pieces.push(event(&json!({ "type": "content_block_start", "index": index, "content_block": block })));
         match self {
             Part::Text(text) => pieces.extend(words(text)),
             Part::Thinking(thinking) => {
@@ -143,11 +146,11 @@ impl Part {
             Part::Broken(kind) => {
                 pieces.push(delta("text_delta", "text", "half a "));
                 let error = json!({ "type": kind, "message": "a scripted error in the stream" });
-                pieces.push(event(json!({ "type": "error", "error": error })));
+                pieces.push(event(&json!({ "type": "error", "error": error })));
                 return false;
             }
         }
-        pieces.push(event(json!({ "type": "content_block_stop", "index": index })));
+        pieces.push(event(&json!({ "type": "content_block_stop", "index": index })));
         true
     }
 }
@@ -164,17 +167,6 @@ fn envelope(id: &str, model: &str, content: Vec<Value>, stop_reason: Value, usag
         "usage": usage,
     })
 }
-
-fn event(data: Value) -> Piece {
-    let name = data["type"].as_str().expect("every event has a type");
-    Piece::Write(format!("event: {name}\ndata: {data}\n\n").into())
-}
-
-fn held(name: &str) -> String {
-    format!("{name} is held ")
-}
-
-const AND_RELEASED: &str = "and released";
 
 /// The program passes it back unread.
 const SIGNATURE: &str = "c2lnbmVk";

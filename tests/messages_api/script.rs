@@ -1,10 +1,10 @@
 //! The language of scripts: what the model is to answer, step by step.
 
-use serde::de::IgnoredAny;
-use serde_json::{Deserializer, Map, Value, json};
+use serde_json::{Value, json};
 
 use super::reply::{Call, Part};
 use super::request::{Message, Role};
+use crate::model_api::script::{self, change_of, error_of, json_of, question_of, times_of, tool_of};
 
 /// A script in a conversation, and how far it is.
 pub(super) struct Script<'a> {
@@ -16,14 +16,7 @@ pub(super) struct Script<'a> {
 }
 
 /// One response of the model.
-#[derive(Debug, PartialEq)]
-pub(super) struct Step {
-    /// What comes before the act.
-    pub(super) lead: Vec<Part>,
-    /// What it is said to have cost, where that differs from the usual.
-    pub(super) usage: Map<String, Value>,
-    pub(super) act: Act,
-}
+pub(super) type Step = script::Step<Act, Part>;
 
 #[derive(Debug, PartialEq)]
 pub(super) enum Act {
@@ -70,27 +63,12 @@ impl Script<'_> {
 
 /// Reads the steps of a text; a text without any is no script.
 pub(super) fn parse(text: &str) -> Result<Vec<Step>, String> {
-    let mut steps = Vec::new();
-    let (mut lead, mut usage) = (Vec::new(), Map::new());
-    for directive in Directives(text) {
-        let (name, argument) = directive?;
-        match name {
-            "think" => lead.push(Part::Thinking(argument.to_owned())),
-            "say" => lead.push(Part::Text(argument.to_owned())),
-            "usage" => usage = json_of(name, argument)?,
-            _ => {
-                let act = Act::parse(name, argument)?;
-                steps.push(Step { lead: std::mem::take(&mut lead), usage: std::mem::take(&mut usage), act });
-            }
-        }
-    }
-    if lead.is_empty() && usage.is_empty() { Ok(steps) } else { Err("a modifier has no step after it".to_owned()) }
+    script::parse(text)
 }
 
-impl Act {
+impl script::Act for Act {
     fn parse(name: &str, argument: &str) -> Result<Act, String> {
         let call = |tool: &str, input: Value| Ok(Act::Use(vec![Call { name: tool.to_owned(), input }]));
-        let list = || argument.split('|').map(str::to_owned);
         match name {
             "text" => Ok(Act::Text(argument.to_owned())),
             "bash" => call("Bash", json!({ "command": argument, "description": "Run a scripted command" })),
@@ -99,99 +77,33 @@ impl Act {
                 call("Write", json!({ "file_path": path, "content": content }))
             }
             "read" => call("Read", json!({ "file_path": argument })),
-            "edit" => match argument.split('|').collect::<Vec<_>>()[..] {
-                [path, old, new] => call("Edit", json!({ "file_path": path, "old_string": old, "new_string": new })),
-                _ => Err(format!("`[[edit: {argument}]]` is not PATH|OLD|NEW")),
-            },
-            "tool" => match argument.split_once(' ') {
-                Some((tool, input)) => call(tool, json_of(name, input)?),
-                None => call(argument, json!({})),
-            },
+            "edit" => {
+                let [path, old, new] = change_of(name, argument)?;
+                call("Edit", json!({ "file_path": path, "old_string": old, "new_string": new }))
+            }
+            "tool" => tool_of(argument).and_then(|(tool, input)| call(tool, input)),
             "tools" => Ok(Act::Use(json_of(name, argument)?)),
             "ask" => {
-                let mut parts = list();
-                let question = parts.next().filter(|question| !question.is_empty()).ok_or("`[[ask]]` asks nothing")?;
-                let options: Vec<_> =
-                    parts.map(|label| json!({ "description": format!("Choose {label}"), "label": label })).collect();
+                let (question, options) = question_of(argument)?;
                 let question =
                     json!({ "question": question, "header": "Choice", "multiSelect": false, "options": options });
                 call("AskUserQuestion", json!({ "questions": [question] }))
             }
-            "todo" => Ok(Act::Todo(list().collect())),
+            "todo" => Ok(Act::Todo(argument.split('|').map(str::to_owned).collect())),
             "plan" => call("ExitPlanMode", if argument.is_empty() { json!({}) } else { json!({ "plan": argument }) }),
             "agent" => Ok(Act::Agent(argument.replace("((", "[[").replace("))", "]]"))),
             "echo" => Ok(Act::Echo),
             "hold" => Ok(Act::Hold(argument.to_owned())),
             "hang" => Ok(Act::Hang(argument.to_owned())),
             "error" => {
-                let (status, times) = argument.split_once(' ').unwrap_or((argument, ""));
-                let status = status.parse().ok().filter(|status| (400..600).contains(status));
-                Ok(Act::Error { status: status.ok_or(format!("`{argument}` is no error"))?, times: times_of(times)? })
+                let (status, times) = error_of(argument)?;
+                Ok(Act::Error { status, times })
             }
             "drop" => Ok(Act::Drop { times: times_of(argument)? }),
             "sserror" if argument.is_empty() => Ok(Act::StreamError("overloaded_error".to_owned())),
             "sserror" => Ok(Act::StreamError(argument.to_owned())),
             _ => Err(format!("there is no `[[{name}]]`")),
         }
-    }
-}
-
-/// Reads how many times; nothing said is always.
-fn times_of(argument: &str) -> Result<usize, String> {
-    match argument.trim() {
-        "" => Ok(usize::MAX),
-        number => number.parse().map_err(|error| format!("`{number}` is no number of times: {error}")),
-    }
-}
-
-fn json_of<T: serde::de::DeserializeOwned>(name: &str, argument: &str) -> Result<T, String> {
-    serde_json::from_str(argument).map_err(|error| format!("the JSON of `[[{name}]]`: {error}"))
-}
-
-/// What stands in double brackets, as name and argument. Brackets that hold no word are other text.
-struct Directives<'a>(&'a str);
-
-impl<'a> Iterator for Directives<'a> {
-    type Item = Result<(&'a str, &'a str), String>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let (_, inside) = self.0.split_once("[[")?;
-            self.0 = inside;
-            let length = inside.bytes().take_while(u8::is_ascii_lowercase).count();
-            let (name, rest) = inside.split_at(length);
-            if name.is_empty() {
-                continue;
-            }
-            if let Some(rest) = rest.strip_prefix("]]") {
-                self.0 = rest;
-                return Some(Ok((name, "")));
-            }
-            let Some(argument) = rest.strip_prefix(':') else { continue };
-            let json = json_length(name, argument);
-            let Some(end) = argument[json..].find("]]") else {
-                self.0 = "";
-                return Some(Err(format!("`[[{name}:` has no end")));
-            };
-            let (argument, rest) = argument.split_at(json + end);
-            self.0 = &rest["]]".len()..];
-            return Some(Ok((name, argument.trim())));
-        }
-    }
-}
-
-/// Returns where the JSON of an argument ends, or 0: within it, `]]` is not the argument's end.
-fn json_length(name: &str, argument: &str) -> usize {
-    let start = match name {
-        "tool" => argument.find('{'),
-        "tools" | "usage" => Some(0),
-        _ => None,
-    };
-    let Some(start) = start else { return 0 };
-    let mut values = Deserializer::from_str(&argument[start..]).into_iter::<IgnoredAny>();
-    match values.next() {
-        Some(Ok(_)) => start + values.byte_offset(),
-        _ => 0,
     }
 }
 

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 /// Gates by name. Each is closed until it is opened, and then stays open.
 #[derive(Default)]
-pub(super) struct Gates(watch::Sender<State>);
+pub(crate) struct Gates(watch::Sender<State>);
 
 #[derive(Default)]
 struct State {
@@ -15,20 +15,20 @@ struct State {
 }
 
 impl Gates {
-    pub(super) fn open(&self, name: &str) {
+    pub(crate) fn open(&self, name: &str) {
         self.0.send_modify(|state| {
             state.open.insert(name.to_owned());
         });
     }
 
     /// Returns when something has come to a gate.
-    pub(super) async fn reached(&self, name: &str) {
+    pub(crate) async fn reached(&self, name: &str) {
         let mut state = self.0.subscribe();
         state.wait_for(|state| state.reached.contains(name)).await.expect("the gates are here");
     }
 
     /// Comes to a gate, and returns when it is open.
-    pub(super) async fn pass(&self, name: &str) {
+    pub(crate) async fn pass(&self, name: &str) {
         self.0.send_modify(|state| {
             state.reached.insert(name.to_owned());
         });

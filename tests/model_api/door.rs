@@ -1,4 +1,4 @@
-//! The stub's HTTP: who may come in, what is kept of it, and how an answer is written.
+//! A stub's HTTP: who may come in, what is kept of it, and how an answer is written.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::convert::Infallible;
@@ -10,38 +10,39 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
+use hyper::Response;
 use hyper::body::{Body, Frame, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Response};
 use hyper_util::rt::TokioIo;
-use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use uuid::Uuid;
 
-use super::answer::{Answer, Refusal, answer};
 use super::gates::Gates;
-use super::reply::Piece;
-use super::request::Request;
+use super::{Answer, Called, JSON, Piece, Protocol, Refusal, Written};
 
 /// What all connections share.
-#[derive(Default)]
-pub(super) struct Door {
-    pub(super) gates: Arc<Gates>,
-    state: Mutex<State>,
+pub(crate) struct Door<P: Protocol> {
+    pub(crate) gates: Arc<Gates>,
+    state: Mutex<State<P::Request>>,
 }
 
-#[derive(Default)]
-struct State {
+struct State<R> {
     key: Option<String>,
     unknown_models: BTreeSet<String>,
-    requests: Vec<Request>,
+    requests: Vec<R>,
+}
+
+impl<P: Protocol> Default for Door<P> {
+    fn default() -> Door<P> {
+        let state = State { key: None, unknown_models: BTreeSet::new(), requests: Vec::new() };
+        Door { gates: Arc::default(), state: Mutex::new(state) }
+    }
 }
 
 /// Serves until it is dropped, and its connections with it.
-pub(super) async fn listen(listener: TcpListener, door: Arc<Door>) {
+pub(crate) async fn listen<P: Protocol>(listener: TcpListener, door: Arc<Door<P>>) {
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
@@ -61,47 +62,42 @@ pub(super) async fn listen(listener: TcpListener, door: Arc<Door>) {
     }
 }
 
-impl Door {
-    pub(super) fn require_key(&self, key: &str) {
+impl<P: Protocol> Door<P> {
+    pub(crate) fn require_key(&self, key: &str) {
         self.state.lock().expect("no panic").key = Some(key.to_owned());
     }
 
-    pub(super) fn forget_model(&self, model: &str) {
+    pub(crate) fn forget_model(&self, model: &str) {
         self.state.lock().expect("no panic").unknown_models.insert(model.to_owned());
     }
 
-    pub(super) fn requests(&self) -> Vec<Request> {
+    pub(crate) fn requests(&self) -> Vec<P::Request> {
         self.state.lock().expect("no panic").requests.clone()
     }
 
     async fn serve(&self, request: hyper::Request<Incoming>) -> Response<Pieces> {
         let (head, body) = request.into_parts();
-        let called = match (&head.method, head.uri.path()) {
-            (&Method::HEAD, "/") => return self.response(200, JSON, Vec::new()),
-            (&Method::POST, "/v1/messages") => Called::Message,
-            (&Method::POST, "/v1/messages/count_tokens") => Called::Count,
-            (method, path) => return self.refuse(&Refusal { status: 404, message: format!("{method} {path}") }),
-        };
+        let called = P::called(&head);
+        if let Called::Nothing(refusal) = called {
+            return self.refuse(&refusal);
+        }
         let body = match Limited::new(body, LARGEST_REQUEST).collect().await {
             Ok(body) => body.to_bytes(),
             Err(error) => return self.refuse(&Refusal { status: 413, message: error.to_string() }),
         };
         match called {
-            Called::Message => self.message(&head.headers, &body).await,
-            Called::Count => {
-                let count = json!({ "input_tokens": body.len() / 4 }).to_string();
-                self.response(200, JSON, vec![Piece::Write(count.into())])
-            }
+            Called::Model => self.ask(&head.headers, &body).await,
+            Called::Plain(answer) => self.response(200, JSON, vec![Piece::Write(answer(&body).into())]),
+            Called::Nothing(refusal) => self.refuse(&refusal),
         }
     }
 
-    async fn message(&self, headers: &HeaderMap, body: &[u8]) -> Response<Pieces> {
-        let request: Request = match serde_json::from_slice(body) {
+    async fn ask(&self, headers: &HeaderMap, body: &[u8]) -> Response<Pieces> {
+        let request = match serde_json::from_slice(body) {
             Ok(request) => request,
             Err(error) => return self.refuse(&Refusal { status: 400, message: error.to_string() }),
         };
-        let (model, stream) = (request.model.clone(), request.stream);
-        let reply = match self.decide(headers, request) {
+        let Written { content_type, pieces } = match self.decide(headers, request) {
             Answer::Reply(reply) => reply,
             Answer::Later(name, reply) => {
                 self.gates.pass(&name).await;
@@ -109,74 +105,40 @@ impl Door {
             }
             Answer::Refusal(refusal) => return self.refuse(&refusal),
         };
-        // The program knows tool calls by their ids, and keeps them when it meets another stub.
-        let id = Uuid::new_v4().simple().to_string();
-        if stream {
-            self.response(200, "text/event-stream; charset=utf-8", reply.stream(&id, &model))
-        } else {
-            self.response(200, JSON, reply.whole(&id, &model))
-        }
+        self.response(200, content_type, pieces)
     }
 
-    fn decide(&self, headers: &HeaderMap, request: Request) -> Answer {
+    fn decide(&self, headers: &HeaderMap, request: P::Request) -> Answer<Written> {
         let state = &mut *self.state.lock().expect("no panic");
         if state.requests.len() == MOST_REQUESTS {
             return Answer::Refusal(Refusal { status: 400, message: "more requests than a test makes".to_owned() });
         }
         let answer = if state.key.as_deref().is_some_and(|key| shown(headers) != Some(key)) {
-            Answer::Refusal(Refusal { status: 401, message: "invalid x-api-key".to_owned() })
-        } else if state.unknown_models.contains(&request.model) {
-            Answer::Refusal(Refusal { status: 404, message: format!("model: {}", request.model) })
+            Answer::Refusal(Refusal { status: 401, message: P::WRONG_KEY.to_owned() })
+        } else if state.unknown_models.contains(P::model(&request)) {
+            Answer::Refusal(Refusal { status: 404, message: P::unknown(P::model(&request)) })
         } else {
-            let earlier = state.requests.iter().filter(|earlier| earlier.messages == request.messages).count();
-            answer(&request, earlier)
+            P::answer(&request, state.requests.iter().filter(|earlier| P::again(earlier, &request)).count())
         };
         state.requests.push(request);
         answer
     }
 
     fn refuse(&self, refusal: &Refusal) -> Response<Pieces> {
-        let Refusal { status, message } = refusal;
-        let error = json!({
-            "type": "error",
-            "error": { "type": error_type(*status), "message": message },
-            "request_id": "req_stub",
-        });
-        self.response(*status, JSON, vec![Piece::Write(error.to_string().into())])
+        self.response(refusal.status, JSON, vec![Piece::Write(P::error(refusal).to_string().into())])
     }
 
     fn response(&self, status: u16, content_type: &str, pieces: Vec<Piece>) -> Response<Pieces> {
         let pieces = Pieces { left: pieces.into(), gates: self.gates.clone(), pause: None };
         let response = Response::builder().status(status).header(CONTENT_TYPE, content_type);
-        response.header("request-id", "req_stub").body(pieces).expect("a status and plain headers")
+        response.header(P::REQUEST_ID, "req_stub").body(pieces).expect("a status and plain headers")
     }
-}
-
-/// What a request is for.
-enum Called {
-    Message,
-    Count,
 }
 
 /// Returns the key that a caller shows.
 fn shown(headers: &HeaderMap) -> Option<&str> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     text("x-api-key").or_else(|| text(AUTHORIZATION.as_str())?.strip_prefix("Bearer "))
-}
-
-fn error_type(status: u16) -> &'static str {
-    match status {
-        400 => "invalid_request_error",
-        401 => "authentication_error",
-        402 => "billing_error",
-        403 => "permission_error",
-        404 => "not_found_error",
-        413 => "request_too_large",
-        429 => "rate_limit_error",
-        504 => "timeout_error",
-        529 => "overloaded_error",
-        _ => "api_error",
-    }
 }
 
 /// A body that is written piece by piece.
@@ -217,8 +179,6 @@ impl Body for Pieces {
         }
     }
 }
-
-const JSON: &str = "application/json";
 
 /// More than a program with subagents opens at a time.
 const MOST_CONNECTIONS: usize = 64;
