@@ -456,6 +456,38 @@ async fn a_teardown_that_fails_stops_the_archiving() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn archiving_comes_to_its_end_when_whoever_asked_for_it_has_gone() {
+    let teardown = r#"cat "$PASEO_SOURCE_CHECKOUT_PATH/gate" > "$PASEO_SOURCE_CHECKOUT_PATH/said.log""#;
+    let lab = repository(&json!({ "worktree": { "teardown": teardown } }));
+    lab.fifo("gate");
+    let daemon = lab.daemon().await;
+    let client = daemon.client();
+    let made = client.create_worktree(branch_off(&lab, "fix/it")).await.expect("it is made");
+    let asking = tokio::spawn({
+        let (other, archive) = (lab.client(), archive(&made));
+        async move { other.archive_worktree(archive).await }
+    });
+    let gate = lab.work().join("gate");
+    // It opens once the teardown reads it.
+    let open = move || std::fs::File::options().write(true).open(gate).expect("a pipe");
+    let gate = tokio::task::spawn_blocking(open).await.expect("no panic");
+    asking.abort();
+    assert!(asking.await.expect_err("it has gone").is_cancelled());
+    let again = client.archive_worktree(archive(&made)).await.expect_err("it is under way");
+    assert_eq!(again.code, Code::Conflict, "{again}");
+    drop(gate);
+    let named = ArchiveWorktree {
+        worktree_slug: Some(made.worktree_slug.clone()),
+        cwd: Some(lab.work().display().to_string()),
+        ..ArchiveWorktree::default()
+    };
+    while client.archive_worktree(named.clone()).await.expect_err("it goes").code == Code::Conflict {}
+    assert!(!Path::new(&made.worktree_path).exists());
+    assert_eq!(git(&lab.work(), &["branch", "--list", "fix/it"]), "");
+    lab.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn fifty_at_once_succeed_and_a_kill_among_them_leaves_no_half_tree() {
     let lab = repository(&json!({}));
     for number in 0..300 {

@@ -4,13 +4,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use paseo_sdk::catalogue::{
-    ArchiveWorktree, ArchivedWorktree, CreateWorktree, ListWorktrees, RestoreWorktree, TrustWorktree, Worktrees,
+    self, ArchiveWorktree, ArchivedWorktree, CreateWorktree, ListWorktrees, RestoreWorktree, TrustWorktree,
 };
 use paseo_sdk::error::{ApiError, Code};
+use paseo_sdk::machine::worktree::Note;
 use paseo_sdk::model::{Agent, AgentId, Setup, Status, Worktree};
 use paseo_sdk::operation::{Caller, Handle};
 
-use super::Place;
+use super::{Leaving, Place, Worktrees};
+
 use crate::Core;
 use crate::agents::{Owned, belongs};
 use crate::config::Scope;
@@ -26,7 +28,7 @@ impl Handle<CreateWorktree> for Core {
 }
 
 impl Handle<ListWorktrees> for Core {
-    async fn handle(&self, caller: Caller, request: ListWorktrees) -> Result<Worktrees, ApiError> {
+    async fn handle(&self, caller: Caller, request: ListWorktrees) -> Result<catalogue::Worktrees, ApiError> {
         let directory = match (request.all, &request.cwd) {
             (true, None) => None,
             _ => Some(self.directory(&caller, request.cwd.as_deref())?),
@@ -39,7 +41,7 @@ impl Handle<ListWorktrees> for Core {
             worktree.agents =
                 views.iter().map(|view| &view.agent).filter(here).map(|agent| agent.agent_id.clone()).collect();
         }
-        Ok(Worktrees { worktrees })
+        Ok(catalogue::Worktrees { worktrees })
     }
 }
 
@@ -57,7 +59,7 @@ impl Handle<ArchiveWorktree> for Core {
         let place = place.await?;
         self.within_reach(&caller, &place).await?;
         // From here on no agent starts there, unless this fails.
-        let _leaving = self.worktrees.leave(&place)?;
+        let leaving = self.worktrees.leave(&place)?;
         let inspection = self.worktrees.inspect(&place).await?;
         let here = self.agents_in(&place);
         let busy = here.iter().map(|owned| owned.live.view().agent.clone()).filter(is_busy);
@@ -69,7 +71,32 @@ impl Handle<ArchiveWorktree> for Core {
         if let Some(objection) = inspection.objection(request.force, &at_work) {
             return Err(objection);
         }
-        self.worktrees.stop_setup(&place).await;
+        let worktrees = self.worktrees.with_progress(caller.reporter);
+        let archiving = Archiving { worktrees, place, here, note: inspection.note, request, leaving };
+        // It comes to its end also when whoever asked for it has gone: half of it would be of use to nobody.
+        match tokio::spawn(archiving.run()).await {
+            Ok(archived) => archived,
+            Err(error) => Err(ApiError::new(Code::Internal, format!("archiving broke off: {error}"))),
+        }
+    }
+}
+
+/// A worktree that is being archived, once nothing is in the way of that.
+struct Archiving {
+    worktrees: Worktrees,
+    place: Place,
+    /// The agents that work there.
+    here: Vec<Arc<Owned>>,
+    note: Note,
+    request: ArchiveWorktree,
+    /// No agent starts there until it is dropped.
+    leaving: Leaving,
+}
+
+impl Archiving {
+    async fn run(self) -> Result<ArchivedWorktree, ApiError> {
+        let Archiving { worktrees, place, here, note, request, leaving: _leaving } = self;
+        worktrees.stop_setup(&place).await;
         let mut agents = Vec::new();
         for owned in &here {
             owned.archive().await?;
@@ -77,9 +104,9 @@ impl Handle<ArchiveWorktree> for Core {
         }
         let teardown = match request.skip_teardown {
             true => Setup::default(),
-            false => self.worktrees.tear_down(&place, &inspection.note).await?,
+            false => worktrees.tear_down(&place, &note).await?,
         };
-        let archived = self.worktrees.archive(&place, request.force, request.keep_branch).await?;
+        let archived = worktrees.archive(&place, request.force, request.keep_branch).await?;
         Ok(ArchivedWorktree {
             worktree_path: place.path.display().to_string(),
             worktree_slug: place.slug.clone(),
