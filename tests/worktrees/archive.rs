@@ -284,6 +284,79 @@ async fn a_worktree_of_somebody_elses_in_an_ignored_directory_stays() {
     assert_gone(&scratch, &tree, &archived);
 }
 
+/// What cannot be deleted, such as what root has written there, keeps neither branch nor name.
+#[test]
+fn what_cannot_be_deleted_is_in_nobodys_way() {
+    use paseo_sdk::machine::Machine as _;
+    use paseo_sdk::machine::worktree::{Answer, Fact, Input, Inspection, Note, Output, Repository, Step, Ticket};
+
+    let note: Note = serde_json::from_value(json!({
+        "slug": "fix-foo", "branch": "fix/foo", "base": "main", "baseCommit": "1", "headCommit": "1",
+        "branchMade": true, "createdAt": "2026-01-01T00:00:00Z", "trusted": true,
+    }))
+    .expect("a note");
+    let archived = Archived {
+        note: note.clone(),
+        reference: "refs/paseo/archive/fix-foo".to_owned(),
+        commit: "2".to_owned(),
+        kept_commits: 0,
+        kept_files: 0,
+        branch_removed: true,
+        problem: None,
+    };
+    let inspection = Inspection {
+        note,
+        path: "/fix-foo".to_owned(),
+        changes: Vec::new(),
+        changed: 0,
+        operation: None,
+        repositories: Vec::new(),
+        locked: None,
+    };
+    let now = paseo_sdk::model::Timestamp(0);
+    let mut machine = Repository::new();
+    let archive = Input::Archive { ticket: Ticket(1), slug: "fix-foo".to_owned(), force: false, keep_branch: false };
+    machine.handle(now, archive).expect("it is taken");
+    let mut steps = Vec::new();
+    let answer = loop {
+        let fact = match machine.poll().expect("it goes on") {
+            Output::Answer { answer, .. } => break answer,
+            Output::Stop => panic!("nobody stops it"),
+            Output::Do(step) => {
+                let fact = match &step {
+                    Step::Leftovers => Fact::Leftovers(Vec::new()),
+                    Step::Inspect(_) => Fact::Inspected(Box::new(inspection.clone())),
+                    Step::PutAway(_) => Fact::PutAway(Box::new(archived.clone())),
+                    Step::Clear(_) => Fact::Kept("some of it stays"),
+                    _ => Fact::Done,
+                };
+                steps.push(step);
+                fact
+            }
+        };
+        machine.handle(now, Input::Fact(fact)).expect("it is expected");
+    };
+    let Answer::Archived(archived) = answer else { panic!("it is archived: {answer:?}") };
+    assert_eq!((archived.branch_removed, archived.problem.as_deref()), (true, Some("some of it stays")));
+    assert!(matches!(&steps[steps.len() - 2..], [Step::DropBranch(_), Step::Unmark(_)]), "{steps:?}");
+}
+
+#[tokio::test]
+async fn directories_that_may_not_be_written_go_too() {
+    let scratch = Scratch::new();
+    put(&scratch.project(), ".gitignore", "built/\n");
+    scratch.commit("ignored");
+    let tree = scratch.tree("fix/foo").await;
+    put(&tree, "built/deep/out", "built\n");
+    for directory in ["built/deep", "built"] {
+        let read_only = std::fs::Permissions::from_mode(0o555);
+        std::fs::set_permissions(tree.join(directory), read_only).expect("set");
+    }
+    let archived = scratch.archive("fix-foo", false).await.expect("archived");
+    assert_eq!((archived.branch_removed, &archived.problem), (true, &None));
+    assert_gone(&scratch, &tree, &archived);
+}
+
 #[tokio::test]
 async fn a_branch_that_another_tree_rebases_stays() {
     let scratch = Scratch::new();

@@ -1,6 +1,7 @@
 //! A daemon that is killed in any step of archiving or of bringing back: the worktree is there as it was, or it is archived
 //! and comes back as it was.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use paseo_daemon::fault::Point;
@@ -178,17 +179,17 @@ impl Story {
     async fn judge(&self, when: &str) -> Where {
         let daemon = self.lab.process();
         let client = self.lab.client();
-        // Answered after whatever the next daemon has to bring to its end.
-        let other = ArchiveWorktree {
-            worktree_slug: Some("another".to_owned()),
-            cwd: Some(self.project().display().to_string()),
-            ..ArchiveWorktree::default()
-        };
-        assert_eq!(client.archive_worktree(other).await.expect_err("there is none").code, Code::NotFound, "{when}");
+        // Nobody names the repository: the daemon finds by itself what is to be brought to its end, and does it meanwhile.
+        let everywhere = ListWorktrees { all: true, ..ListWorktrees::default() };
+        for _ in 0..1_000 {
+            client.list_worktrees(everywhere.clone()).await.expect("a list");
+            if self.beside().is_empty() {
+                break;
+            }
+        }
         let list = ListWorktrees { cwd: Some(self.project().display().to_string()), ..ListWorktrees::default() };
         let listed = client.list_worktrees(list).await.expect("a list").worktrees;
-        let beside = std::fs::read_dir(self.tree.parent().expect("a parent")).into_iter().flatten().flatten();
-        let beside: Vec<_> = beside.map(|entry| entry.file_name()).filter(|name| *name != "fix-foo").collect();
+        let beside = self.beside();
         assert!(beside.is_empty(), "{when}: {beside:?} is left");
         let there = |name: &str| {
             try_git(&self.project(), &["show-ref".as_ref(), "--verify".as_ref(), name.as_ref()]).status.success()
@@ -210,6 +211,12 @@ impl Story {
         assert_eq!(git(&self.project(), &["fsck", "--strict", "--no-dangling", "--no-progress"]), b"", "{when}");
         daemon.kill();
         place
+    }
+
+    /// What is beside the tree.
+    fn beside(&self) -> Vec<OsString> {
+        let beside = std::fs::read_dir(self.tree.parent().expect("a parent")).into_iter().flatten().flatten();
+        beside.map(|entry| entry.file_name()).filter(|name| *name != "fix-foo").collect()
     }
 
     async fn end(self) {
