@@ -224,12 +224,13 @@ pub fn providers(view: &View, providers: &[ProviderInfo]) -> String {
     let mut table = Table::new(&["PROVIDER", "READY", "VERSION", "MODES", "WHAT"]);
     for provider in providers {
         let (ready, color) = if provider.available { ("yes", Color::Green) } else { ("no", Color::Red) };
+        let extends = provider.extends.as_deref().map(|base| format!(", as {}", clean(base))).unwrap_or_default();
         table.row(vec![
             Cell::plain(clean(&provider.name)),
             Cell::painted(ready, color),
             Cell::plain(provider.version.as_deref().map_or_else(|| "-".to_owned(), clean)),
             Cell::plain(provider.modes.iter().map(|mode| clean(&mode.to_string())).collect::<Vec<_>>().join(" ")),
-            Cell::plain(clean(&provider.description)),
+            Cell::plain(clean(&provider.description) + &extends),
         ]);
     }
     let mut text = table.render(view);

@@ -37,6 +37,7 @@ mod owner;
 mod permissions;
 mod probe;
 mod providers;
+mod variant;
 mod warning;
 
 use std::ffi::OsStr;
@@ -60,6 +61,7 @@ use crate::home::Home;
 use crate::lock::Lock;
 use crate::server::{Doors, Server};
 use crate::token::Tokens;
+use crate::variant::Kinds;
 use crate::warning::Warnings;
 use crate::worktrees::{Surroundings, Worktrees};
 
@@ -129,6 +131,7 @@ impl Daemon {
         home.furnish()?;
         let tokens = Tokens::load(&home, config.auth.as_deref())?;
         let helper = launch::Helper::find(config.helper.as_deref());
+        let kinds = Kinds::new(config.providers.clone())?;
         let env = launch::environment(std::env::vars_os(), &config.env);
         let surroundings = Surroundings { helper: helper.clone(), env: env.clone(), keep: config.keep.clone() };
         let worktrees = Worktrees::with(home.path().to_owned(), surroundings);
@@ -139,6 +142,7 @@ impl Daemon {
             tokens: tokens.clone(),
             keep: config.keep.clone(),
             env,
+            kinds,
             worktrees: worktrees.clone(),
         });
         let watchers = Arc::new(live::Watchers::default());

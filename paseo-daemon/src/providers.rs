@@ -4,16 +4,16 @@ use paseo_sdk::catalogue::{ListModels, ListProviders, Models, Providers};
 use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::model::ProviderInfo;
 use paseo_sdk::operation::{Caller, Handle};
-use paseo_sdk::provider::{self, Provider};
 
+use crate::variant::Kind;
 use crate::{Core, probe};
 
 impl Handle<ListProviders> for Core {
     async fn handle(&self, caller: Caller, _: ListProviders) -> Result<Providers, ApiError> {
         self.calling(&caller)?;
         let mut providers = Vec::new();
-        for provider in provider::all() {
-            providers.push(self.provider_info(*provider).await);
+        for kind in self.launcher.kinds.all() {
+            providers.push(self.provider_info(kind).await);
         }
         Ok(Providers { providers })
     }
@@ -22,55 +22,57 @@ impl Handle<ListProviders> for Core {
 impl Handle<ListModels> for Core {
     async fn handle(&self, caller: Caller, request: ListModels) -> Result<Models, ApiError> {
         self.calling(&caller)?;
-        let name = request.provider.split('/').next().unwrap_or_default();
-        let provider = find(name)?;
-        let (Some(installed), Some((args, line))) = (provider.traits().program, provider.model_question()) else {
-            return Err(ApiError::new(Code::Unsupported, format!("provider: {name} has no models to choose from")));
+        let kind = self.kind(request.provider.split('/').next().unwrap_or_default())?;
+        let (Some(program), Some((args, line))) = (kind.program(), kind.provider.model_question()) else {
+            let message = format!("provider: {} has no models to choose from", kind.name);
+            return Err(ApiError::new(Code::Unsupported, message));
         };
-        let env = &self.launcher.env;
-        let program = probe::find(installed.name, env).ok_or_else(|| probe::missing(name, &installed))?;
-        let models = probe::ask(&program, &args, env, &line, |said| provider.models(said)).await;
+        let env = kind.env(&self.launcher.env);
+        let found = probe::find(program, &env).ok_or_else(|| kind.missing())?;
+        let models = probe::ask(&found, &args, &env, &line, |said| kind.provider.models(said)).await;
         let models = models.map_err(|reason| {
-            ApiError::new(Code::Unavailable, format!("{name} does not say its models: {reason}"))
-                .hint(format!("make sure that `{}` works when you start it by hand", installed.name))
+            ApiError::new(Code::Unavailable, format!("{} does not say its models: {reason}", kind.name))
+                .hint(format!("make sure that `{program}` works when you start it by hand"))
         })?;
         Ok(Models { models })
     }
 }
 
-/// Finds a provider by its name.
-pub(crate) fn find(name: &str) -> Result<&'static dyn Provider, ApiError> {
-    provider::find(name).ok_or_else(|| {
-        let names: Vec<_> = provider::all().iter().map(|provider| provider.name()).collect();
-        let shown: String = name.chars().take(80).collect();
-        ApiError::invalid("provider", format!("no provider `{}`", shown.escape_debug()))
-            .hint(format!("there is: {}", names.join(", ")))
-            .details(serde_json::json!({ "field": "provider", "providers": names }))
-    })
-}
-
 impl Core {
-    async fn provider_info(&self, provider: &dyn Provider) -> ProviderInfo {
-        let traits = provider.traits();
-        let env = &self.launcher.env;
-        let found = traits.program.map(|installed| (installed, probe::find(installed.name, env)));
+    /// Finds a kind of agent by its name.
+    pub(crate) fn kind(&self, name: &str) -> Result<Kind<'_>, ApiError> {
+        self.launcher.kinds.find(name).ok_or_else(|| {
+            let names: Vec<_> = self.launcher.kinds.all().map(|kind| kind.name).collect();
+            let shown: String = name.chars().take(80).collect();
+            ApiError::invalid("provider", format!("no provider `{}`", shown.escape_debug()))
+                .hint(format!("there is: {}", names.join(", ")))
+                .details(serde_json::json!({ "field": "provider", "providers": names }))
+        })
+    }
+
+    async fn provider_info(&self, kind: Kind<'_>) -> ProviderInfo {
+        let traits = kind.provider.traits();
+        let env = kind.env(&self.launcher.env);
+        let found = kind.program().map(|program| probe::find(program, &env));
         let (version, logged_in, reason) = match (self.launcher.helper(), found) {
             (Err(reason), _) => (None, None, Some(reason)),
             (Ok(_), None) => (Some(env!("CARGO_PKG_VERSION").to_owned()), None, None),
-            (Ok(_), Some((installed, None))) => {
-                let error = probe::missing(provider.name(), &installed);
+            (Ok(_), Some(None)) => {
+                let error = kind.missing();
                 (None, None, Some(format!("{}: {}", error.message, error.hint.unwrap_or_default())))
             }
-            (Ok(_), Some((installed, Some(program)))) => {
+            (Ok(_), Some(Some(program))) => {
                 let (version, logged_in) =
-                    tokio::join!(probe::version(&program, env), probe::logged_in(provider, &program, env));
-                let reason = (logged_in == Some(false)).then(|| format!("not logged in: {}", installed.login));
+                    tokio::join!(probe::version(&program, &env), probe::logged_in(kind.provider, &program, &env));
+                let reason = (logged_in == Some(false)).then(|| format!("not logged in: {}", kind.login()));
                 (version, logged_in, reason)
             }
         };
+        let label = kind.variant.and_then(|variant| variant.label.as_deref());
         ProviderInfo {
-            name: provider.name().to_owned(),
-            description: traits.description.to_owned(),
+            name: kind.name.to_owned(),
+            description: label.unwrap_or(traits.description).to_owned(),
+            extends: kind.variant.map(|_| kind.provider.name().to_owned()),
             available: reason.is_none(),
             reason,
             version,

@@ -462,8 +462,11 @@ pub struct ListedWorktree {
 pub struct ProviderInfo {
     /// The name to give as `provider`.
     pub name: String,
-    /// One line for a person.
+    /// One line for a person: what it is, or the label that the settings give a variant.
     pub description: String,
+    /// The built-in provider that this is a variant of; none for a built-in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extends: Option<String>,
     /// Whether an agent could be started now.
     pub available: bool,
     /// Why not, and what to do about it.
