@@ -1,9 +1,11 @@
 //! Variants of the built-in providers, as `config.json` has them: the daemon with a program that is played here, and with
 //! the real Claude Code.
 
+mod cache;
+
 use paseo_daemon::Daemon;
 use paseo_daemon::config::{Config, Variant};
-use paseo_sdk::catalogue::{CreateAgent, ListAgents, ListProviders, SendAgentPrompt, SetAgentMode};
+use paseo_sdk::catalogue::{CreateAgent, ListAgents, ListModels, ListProviders, SendAgentPrompt, SetAgentMode};
 use paseo_sdk::model::{Mode, ProviderInfo, Status, WaitOutcome};
 use paseo_sdk::{Client, Code};
 use serde_json::{Value, json};
@@ -147,6 +149,67 @@ async fn an_agent_whose_variant_is_gone_stays_and_says_what_is_missing() {
     let (_daemon, client) = shop.daemon().await;
     let done = client.send_agent_prompt(SendAgentPrompt::new(&agent, "back")).await.expect("it is sent");
     assert_eq!(done.last_message.as_deref(), Some("glm plan all all"), "{done:?}");
+    shop.lab.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn models_are_asked_for_once() {
+    let shop = Shop::new();
+    let notes = shop.lab.path("notes");
+    let shop = shop.variant("zai", json!({ "model": "own", "env": { "NOTES": notes } }));
+    let shop = shop.variant("mute", json!({ "env": { "MUTE": "1" } }));
+    let (_daemon, client) = shop.daemon().await;
+    let ask = || client.list_models(ListModels::of("zai/glm"));
+    let (one, other) = tokio::join!(ask(), ask());
+    let (one, other, later) = (one.expect("a list"), other.expect("a list"), ask().await.expect("a list"));
+    assert_eq!((&one, &one), (&other, &later));
+    let names: Vec<_> = one.models.iter().map(|model| format!("{}/{}", model.provider, model.model)).collect();
+    assert_eq!(names, ["zai/own", "zai/glm", "zai/flat", "zai/wide[1m]"]);
+    assert_eq!(one.models[1].thinking, ["low", "high"]);
+    let [source] = &one.providers[..] else { panic!("one provider: {one:?}") };
+    assert!(source.provider == "zai" && source.fetched_at.is_some() && source.reason.is_none(), "{source:?}");
+    assert_eq!(std::fs::read_to_string(notes).expect("it was asked"), "models\n");
+    let mute = client.list_models(ListModels::of("mute")).await.expect_err("it says nothing");
+    assert_eq!(mute.code, Code::Unavailable);
+    assert!(mute.message.starts_with("mute does not say its models"), "{mute:?}");
+    let all = client.list_models(ListModels::default()).await.expect("a list");
+    let find = |name: &str| all.providers.iter().find(|source| source.provider == name);
+    assert_eq!((find("zai"), find("shell")), (Some(source), None), "shell has none");
+    assert_eq!(all.models.iter().filter(|model| model.provider == "zai").count(), 4, "{all:?}");
+    let reason = find("mute").and_then(|source| source.reason.as_ref());
+    assert!(reason.is_some_and(|reason| reason.contains("does not say")), "{all:?}");
+    shop.lab.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_hangs_keeps_nobody_else_waiting() {
+    let shop = Shop::new();
+    let gates = ["models", "version"].map(|name| shop.lab.work().join(name));
+    shop.lab.fifo("models");
+    shop.lab.fifo("version");
+    let shop = shop.variant("zai", json!({}));
+    let shop = shop.variant("hung", json!({ "env": { "HANGS": "models", "GATE": gates[0] } }));
+    let shop = shop.variant("slow", json!({ "env": { "HANGS": "version", "GATE": gates[1] } }));
+    let (_daemon, client) = shop.daemon().await;
+    let hung = {
+        let client = client.clone();
+        tokio::spawn(async move { client.list_models(ListModels::of("hung")).await })
+    };
+    assert_eq!(client.list_models(ListModels::of("zai")).await.expect("a list").models.len(), 3);
+    let (models, listed) = tokio::join!(client.list_models(ListModels::default()), providers(&client));
+    let models = models.expect("a list");
+    assert!(!hung.is_finished(), "it waits still");
+    assert_eq!(models.models.iter().filter(|model| model.provider == "zai").count(), 3, "{models:?}");
+    let hanging = models.providers.iter().find(|source| source.provider == "hung").expect("it is there");
+    assert!(hanging.reason.as_ref().is_some_and(|reason| reason.contains("has not answered for 5 s")), "{hanging:?}");
+    let find = |name: &str| listed.iter().find(|one| one.name == name).expect("it is there");
+    assert!(find("zai").available && find("hung").available, "{listed:?}");
+    let slow = find("slow").reason.as_ref();
+    assert!(slow.is_some_and(|reason| reason.contains("has not answered")) && !find("slow").available, "{listed:?}");
+    for gate in gates {
+        tokio::task::spawn_blocking(move || std::fs::write(gate, "go")).await.expect("no panic").expect("it is read");
+    }
+    assert_eq!(hung.await.expect("no panic").expect("a list").models.len(), 3);
     shop.lab.end(&client).await;
 }
 

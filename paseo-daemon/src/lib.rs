@@ -16,6 +16,8 @@
 //! ```
 
 pub mod bridge;
+#[doc(hidden)]
+pub mod cache;
 pub mod config;
 #[doc(hidden)]
 pub mod fault;
@@ -101,6 +103,7 @@ pub(crate) struct Core {
     watchers: Arc<live::Watchers>,
     launcher: Arc<launch::Launcher>,
     worktrees: Worktrees,
+    said: providers::Said,
     scope: Scope,
     /// The program file that a restart in place becomes.
     program: Option<PathBuf>,
@@ -159,6 +162,7 @@ impl Daemon {
             agents: registry,
             watchers,
             launcher,
+            said: providers::Said::default(),
             scope: config.scope,
             program: config.program.clone(),
             started_at: owner::now(),

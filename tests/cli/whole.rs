@@ -173,6 +173,13 @@ fn a_variant_of_a_provider_is_asked_for_by_its_name() {
     assert!(unknown.stderr.contains("hint: there is: claude, shell, zai"), "{unknown:?}");
     let listed = place.run(&["provider", "ls"]).stdout;
     assert!(listed.lines().any(|line| line.starts_with("zai ") && line.contains("Z.AI, as claude")), "{listed}");
+    let models = place.run(&["provider", "models", "zai"]).stdout;
+    assert!(models.starts_with("MODEL ") && models.contains("\nglm "), "{models}");
+    assert_eq!(place.run(&["provider", "models", "zai", "-q"]).stdout, "glm\nflat\nwide[1m]\n");
+    let all = place.run(&["provider", "models", "-q"]);
+    assert!(all.stdout.ends_with("zai/glm\nzai/flat\nzai/wide[1m]\n"), "{all:?}");
+    let all = place.run(&["provider", "models"]).stdout;
+    assert!(all.lines().any(|line| line.split_whitespace().take(3).eq(["zai", "glm", "GLM"])), "{all}");
     let status = place.run(&["daemon", "status"]).stdout;
     assert!(status.contains("`providers.shell` is passed over: a provider of this name is built in"), "{status}");
     assert!(!status.contains("a secret"), "{status}");

@@ -12,7 +12,8 @@ hang() {
 }
 
 model() {
-  printf '{"value":"%s","displayName":"%s","description":"a model","supportedEffortLevels":[%s]}' "$1" "$1" "$2"
+  name=$(echo "$1" | tr a-z A-Z)
+  printf '{"value":"%s","displayName":"%s","description":"a model","supportedEffortLevels":[%s]}' "$1" "$name" "$2"
 }
 
 case "$*" in
@@ -42,7 +43,7 @@ while read -r line; do
   *'"type":"user"'*)
     said="$model $mode $ENDPOINT $OF_ALL"
     echo '{"type":"system","subtype":"init","session_id":"of-a-test"}'
-    echo "{\"isReplay\":true,${line#?}"
+    printf '%s\n' "{\"isReplay\":true,${line#?}"
     echo "{\"type\":\"assistant\",\"message\":{\"id\":\"m\",\"content\":[{\"type\":\"text\",\"text\":\"$said\"}]}}"
     echo "{\"type\":\"result\",\"subtype\":\"success\",\"is_error\":false,\"result\":\"$said\"}"
     echo '{"type":"system","subtype":"session_state_changed","state":"idle"}'
@@ -54,7 +55,6 @@ while read -r line; do
     hang models
     [ -z "$MUTE" ] || exit 1
     models="$(model glm '"low","high"'),$(model flat ''),$(model 'wide[1m]' '"low"')"
-    [ -n "$MORE" ] && [ -e "$MORE" ] && models="$models,$(model newest '')"
     echo "{\"type\":\"control_response\",\"response\":{\"response\":{\"models\":[$models]}}}"
     ;;
   esac
