@@ -5,12 +5,14 @@ mod cache;
 
 use paseo_daemon::Daemon;
 use paseo_daemon::config::{Config, Variant};
-use paseo_sdk::catalogue::{CreateAgent, ListAgents, ListModels, ListProviders, SendAgentPrompt, SetAgentMode};
+use paseo_sdk::catalogue::{
+    CreateAgent, ListAgents, ListModels, ListProviders, SendAgentPrompt, SetAgentMode, UpdateAgent,
+};
 use paseo_sdk::model::{Mode, ProviderInfo, Status, WaitOutcome};
 use paseo_sdk::{Client, Code};
 use serde_json::{Value, json};
 
-use crate::conformance::stage::{Kind, Stage, kill_agent};
+use crate::conformance::stage::{Kind, Stage, kill_agent, notices};
 use crate::lab::{self, Lab, timeline};
 use crate::messages_api::program::claude_program;
 
@@ -210,6 +212,41 @@ async fn a_program_that_hangs_keeps_nobody_else_waiting() {
         tokio::task::spawn_blocking(move || std::fs::write(gate, "go")).await.expect("no panic").expect("it is read");
     }
     assert_eq!(hung.await.expect("no panic").expect("a list").models.len(), 3);
+    shop.lab.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_program_does_not_list_is_tried_with_a_notice() {
+    let shop = Shop::new().variant("zai", json!({ "model": "own" }));
+    let (_daemon, client) = shop.daemon().await;
+    let said = async |task: CreateAgent| {
+        let done = client.create_agent(task).await.expect("it starts");
+        assert_eq!(done.outcome, Some(WaitOutcome::Completed), "{done:?}");
+        let entries = timeline(&client, &done.agent_id).await;
+        notices(&entries).join("\n")
+    };
+    assert_eq!(said(shop.task("zai/odd")).await, "", "nobody has asked yet, and nobody is made to wait for it");
+    client.list_models(ListModels::of("zai")).await.expect("a list");
+    for fine in ["zai", "zai/own", "zai/glm", "zai/wide", "zai/wide[1m]", "zai/flat[1m]"] {
+        assert_eq!(said(shop.task(fine)).await, "", "{fine}");
+    }
+    let thinks = |provider: &str, level: &str| CreateAgent { thinking: Some(level.to_owned()), ..shop.task(provider) };
+    assert_eq!(said(thinks("zai/glm", "high")).await, "");
+    let odd = [
+        said(shop.task("zai/odd")).await,
+        said(thinks("zai/glm", "medium")).await,
+        said(thinks("zai/flat", "low")).await,
+    ];
+    insta::assert_snapshot!(odd.join("\n"), @"
+    zai does not list the model `odd`, and is asked for it all the same; `paseo provider models zai` shows what it lists
+    the model `glm` of zai does not list the thinking `medium`: it lists low, high
+    the model `flat` of zai does not list the thinking `low`: it lists none
+    ");
+    let agent = client.create_agent(shop.task("zai")).await.expect("it starts").agent_id;
+    let update =
+        UpdateAgent { agent_id: (&agent).into(), title: None, labels: [].into(), model: Some("odder".to_owned()) };
+    client.update_agent(update).await.expect("it is changed");
+    assert!(notices(&timeline(&client, &agent).await).iter().any(|notice| notice.contains("`odder`")));
     shop.lab.end(&client).await;
 }
 

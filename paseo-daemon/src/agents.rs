@@ -56,6 +56,7 @@ impl Handle<UpdateAgent> for Core {
         let owned = self.acted_on(&caller, &request.agent_id).await?;
         if let Some(model) = &request.model {
             check_model(owned.provider, &owned.kind_name(), model)?;
+            owned.note(self.doubts(&owned.kind_name(), Some(model), None)).await?;
         }
         owned.tell(Input::Update { title: request.title, labels: request.labels, model: request.model }).await?;
         Ok(owned.live.view().agent.clone())

@@ -33,6 +33,7 @@ pub mod worktrees;
 
 mod agents;
 mod daemon;
+mod doubt;
 mod launch;
 mod live;
 mod owner;

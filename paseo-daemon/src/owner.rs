@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use paseo_sdk::error::{ApiError, Code};
+use paseo_sdk::item::Happening;
 use paseo_sdk::machine::Machine;
 use paseo_sdk::machine::agent::{Agent, Fact, Heard, Input, Output, Refusal};
 use paseo_sdk::machine::{outbox, timeline};
@@ -134,6 +135,7 @@ impl Owner {
             tokio::select! {
                 order = self.inbox.next() => match order {
                     Some(Order::Tell(input, done)) => self.obey(input, done).await,
+                    Some(Order::Note(text, done)) => self.note(text, done).await,
                     Some(Order::Ready(done)) => {
                         let _ = done.send(());
                     }
@@ -174,6 +176,17 @@ impl Owner {
             Err(refusal) => {
                 let _ = done.send(Err(explain(&refusal)));
             }
+        }
+    }
+
+    /// Writes down something that a person should know.
+    async fn note(&mut self, text: String, done: oneshot::Sender<Result<(), ApiError>>) {
+        let (at, what) = (now(), Happening::Notice { text });
+        let mut waiting = Some(done);
+        self.write(at, timeline::Input::Append { at, turn_id: None, origin: None, what }, &mut waiting).await;
+        self.publish();
+        if let Some(done) = waiting {
+            let _ = done.send(Ok(()));
         }
     }
 

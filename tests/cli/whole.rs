@@ -180,6 +180,11 @@ fn a_variant_of_a_provider_is_asked_for_by_its_name() {
     assert!(all.stdout.ends_with("zai/glm\nzai/flat\nzai/wide[1m]\n"), "{all:?}");
     let all = place.run(&["provider", "models"]).stdout;
     assert!(all.lines().any(|line| line.split_whitespace().take(3).eq(["zai", "glm", "GLM"])), "{all}");
+    let odd = place.run(&["run", "--provider", "zai/other", "hello"]);
+    assert_eq!((odd.code, odd.stdout.as_str()), (0, "other default zai \n"), "{odd:?}");
+    assert!(odd.stderr.contains("note: zai does not list the model `other`"), "{odd:?}");
+    let odd = place.run(&["run", "-d", "--provider", "zai/other", "hello"]);
+    assert!(odd.stderr.contains("note: zai does not list the model `other`"), "{odd:?}");
     let status = place.run(&["daemon", "status"]).stdout;
     assert!(status.contains("`providers.shell` is passed over: a provider of this name is built in"), "{status}");
     assert!(!status.contains("a secret"), "{status}");

@@ -53,7 +53,12 @@ impl Core {
                 }
                 owned
             }
-            None => self.make(caller, request, plan, &id).await?,
+            None => {
+                let doubts = self.doubts(plan.kind.name, plan.model.as_deref(), request.thinking.as_deref());
+                let owned = self.make(caller, request, plan, &id).await?;
+                owned.note(doubts).await?;
+                owned
+            }
         };
         let (text, images) = (request.initial_prompt.clone(), request.images.clone());
         let note = owned.live.view().agent.worktree.as_ref().and_then(failed_setup);

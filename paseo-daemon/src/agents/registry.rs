@@ -44,6 +44,16 @@ impl Owned {
         result.await.map_err(|_| self.gone())?
     }
 
+    /// Writes notices into the agent's timeline, and returns when they are there.
+    pub(super) async fn note(&self, notices: Vec<String>) -> Result<(), ApiError> {
+        for text in notices {
+            let (done, result) = oneshot::channel();
+            self.orders.send(Order::Note(text, done)).await.map_err(|_| self.gone())?;
+            result.await.map_err(|_| self.gone())??;
+        }
+        Ok(())
+    }
+
     /// Returns what its provider goes by: the name of a built-in one, or of a variant.
     pub(super) fn kind_name(&self) -> String {
         self.live.view().agent.provider.split('/').next().unwrap_or_default().to_owned()
