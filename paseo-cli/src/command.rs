@@ -456,12 +456,12 @@ pub enum ProviderCommand {
         #[arg(short, long)]
         quiet: bool,
     },
-    /// List the models of a provider, as its program names them
+    /// List the models of a provider, or of all of them, as their programs name them
     #[command(after_help = "Example:\n  paseo provider models claude")]
     Models {
-        /// The provider, such as claude
-        provider: String,
-        /// Print names only
+        /// The provider, such as claude; without one, all that have models
+        provider: Option<String>,
+        /// Print names only; without a provider, as `--provider` takes them
         #[arg(short, long)]
         quiet: bool,
     },

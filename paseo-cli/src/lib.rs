@@ -108,7 +108,7 @@ async fn dispatch(command: Command, daemon: &Daemon, screen: Screen, json: bool)
         }
         Command::Permit { command } => agents::permit(command, daemon, screen, json).await,
         Command::Worktree { command } => worktrees::worktree(command, daemon, screen, json).await,
-        Command::Provider { command } => worktrees::provider(command, daemon, &screen, json).await,
+        Command::Provider { command } => worktrees::provider(command, daemon, screen, json).await,
         Command::Daemon { command } => daemon::daemon(command, daemon, screen, json).await,
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use paseo_sdk::catalogue::{AgentOutcome, ArchivedWorktree, DaemonInfo};
 use paseo_sdk::model::{
-    Agent, AgentId, ListedWorktree, Model, Outcome, ProviderInfo, Setup, SetupStatus, Status, Timestamp, TurnEnd,
+    Agent, AgentId, ListedModel, ListedWorktree, Outcome, ProviderInfo, Setup, SetupStatus, Status, Timestamp, TurnEnd,
     Usage, WaitOutcome,
 };
 
@@ -224,12 +224,13 @@ pub fn providers(view: &View, providers: &[ProviderInfo]) -> String {
     let mut table = Table::new(&["PROVIDER", "READY", "VERSION", "MODES", "WHAT"]);
     for provider in providers {
         let (ready, color) = if provider.available { ("yes", Color::Green) } else { ("no", Color::Red) };
+        let extends = provider.extends.as_deref().map(|base| format!(", as {}", clean(base))).unwrap_or_default();
         table.row(vec![
             Cell::plain(clean(&provider.name)),
             Cell::painted(ready, color),
             Cell::plain(provider.version.as_deref().map_or_else(|| "-".to_owned(), clean)),
             Cell::plain(provider.modes.iter().map(|mode| clean(&mode.to_string())).collect::<Vec<_>>().join(" ")),
-            Cell::plain(clean(&provider.description)),
+            Cell::plain(clean(&provider.description) + &extends),
         ]);
     }
     let mut text = table.render(view);
@@ -246,20 +247,35 @@ pub fn providers(view: &View, providers: &[ProviderInfo]) -> String {
 
 /// Lists the models of a provider.
 #[must_use]
-pub fn models(view: &View, models: &[Model]) -> String {
+pub fn models(view: &View, models: &[ListedModel]) -> String {
     if models.is_empty() {
         return String::new();
     }
     let mut table = Table::new(&["MODEL", "NAME", "THINKING", "WHAT"]);
+    models.iter().for_each(|model| table.row(about(model)));
+    table.render(view)
+}
+
+/// Lists the models of several providers.
+#[must_use]
+pub fn all_models(view: &View, models: &[ListedModel]) -> String {
+    if models.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new(&["PROVIDER", "MODEL", "NAME", "THINKING", "WHAT"]);
     for model in models {
-        table.row(vec![
-            Cell::plain(clean(&model.model)),
-            Cell::plain(clean(&model.name)),
-            Cell::plain(model.thinking.iter().map(|level| clean(level)).collect::<Vec<_>>().join(" ")),
-            Cell::plain(model.description.as_deref().map_or_else(String::new, clean)),
-        ]);
+        table.row([Cell::plain(clean(&model.provider))].into_iter().chain(about(model)).collect());
     }
     table.render(view)
+}
+
+fn about(model: &ListedModel) -> Vec<Cell> {
+    vec![
+        Cell::plain(clean(&model.model)),
+        Cell::plain(clean(&model.name)),
+        Cell::plain(model.thinking.iter().map(|level| clean(level)).collect::<Vec<_>>().join(" ")),
+        Cell::plain(model.description.as_deref().map_or_else(String::new, clean)),
+    ]
 }
 
 /// Shows the daemon.

@@ -6,7 +6,7 @@ use paseo_sdk::catalogue::{
     WorktreeAction,
 };
 use paseo_sdk::client::Client;
-use paseo_sdk::item::Kind;
+use paseo_sdk::item::{Happening, Kind};
 use paseo_sdk::model::{Agent, AgentId, AgentRef, Duration, PromptId};
 
 use crate::bar;
@@ -33,6 +33,9 @@ pub(crate) async fn run(run: Run, daemon: &Daemon, mut screen: Screen, json: boo
     }
     let accepted = bar::show(&client, json, async |client| client.create_agent(request).await).await?;
     if background {
+        if !json {
+            notices(&client, &agent_id, &mut screen).await?;
+        }
         return in_background(&accepted, screen, json);
     }
     let follow = Follow { client, agent: agent_id, prompt: Some(prompt_id), after: 0, deadline: None, voice };
@@ -125,6 +128,19 @@ fn request(run: Run, agent_id: &AgentId, prompt_id: &PromptId) -> Result<CreateA
         ..CreateAgent::new(title, run.provider, prompt)
     })
 }
+
+/// Shows what there was to say about a task before it began.
+async fn notices(client: &Client, agent: &AgentId, screen: &mut Screen) -> Result<(), Failure> {
+    let first = GetAgentTimeline { limit: Some(NOTICES), ..GetAgentTimeline::after(agent, 0) };
+    for entry in client.get_agent_timeline(first).await?.entries {
+        let Happening::Notice { text } = &entry.what else { break };
+        screen.note(&format!("note: {text}"))?;
+    }
+    Ok(())
+}
+
+/// How many of them there may be.
+const NOTICES: i64 = 10;
 
 fn value(variable: Variable) -> Result<(String, String), Failure> {
     let Variable { name, value } = variable;

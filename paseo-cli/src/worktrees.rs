@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use paseo_sdk::catalogue::{
-    self, CreateWorktree, ListModels, ListProviders, ListWorktrees, RestoreWorktree, TrustWorktree, WorktreeAction,
+    self, CreateWorktree, ListModels, ListProviders, ListWorktrees, Models, RestoreWorktree, TrustWorktree,
+    WorktreeAction,
 };
-use paseo_sdk::model::Worktree;
+use paseo_sdk::model::{ListedModel, Worktree};
 
 use crate::command::{ArchiveWorktree, ProviderCommand, WorktreeCommand};
 use crate::exit::{Exit, Failure};
@@ -132,7 +133,7 @@ fn named(worktree: String, cwd: Option<&Path>) -> Result<Named, Failure> {
 pub(crate) async fn provider(
     command: ProviderCommand,
     daemon: &Daemon,
-    screen: &Screen,
+    mut screen: Screen,
     json: bool,
 ) -> Result<Exit, Failure> {
     let client = daemon.client().await?;
@@ -146,11 +147,25 @@ pub(crate) async fn provider(
             }
         }
         ProviderCommand::Models { provider, quiet } => {
-            let models = client.list_models(ListModels { provider }).await?.models;
+            let all = provider.is_none();
+            let Models { models, providers } = client.list_models(ListModels { provider }).await?;
+            let name = |model: &ListedModel| match all {
+                true => format!("{}/{}", model.provider, model.model),
+                false => model.model.clone(),
+            };
             match (json, quiet) {
                 (true, _) => screen.json(&models)?,
-                (false, true) => screen.raw(&names(models.iter().map(|model| model.model.as_str())))?,
+                (false, true) => {
+                    let all: Vec<_> = models.iter().map(name).collect();
+                    screen.raw(&names(all.iter().map(String::as_str)))?;
+                }
+                (false, false) if all => screen.raw(&render::all_models(&screen.out, &models))?,
                 (false, false) => screen.raw(&render::models(&screen.out, &models))?,
+            }
+            for source in providers.iter().filter(|_| !json) {
+                if let Some(reason) = &source.reason {
+                    screen.note(&format!("{}: {}", source.provider, reason))?;
+                }
             }
         }
     }

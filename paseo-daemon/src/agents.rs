@@ -20,13 +20,14 @@ use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::machine::agent::{Input, View, as_it_is};
 use paseo_sdk::model::{Agent, AgentId, AgentRef, Mode, Prompt};
 use paseo_sdk::operation::{Caller, Handle, Principal};
-use paseo_sdk::provider::{self, Provider};
+use paseo_sdk::provider::Provider;
 
 pub(crate) use self::list::belongs;
 pub(crate) use self::registry::{Owned, Registry, has_left, load};
 use crate::Core;
 use crate::config::Scope;
 use crate::owner::blocking;
+use crate::variant::{has_mode, is_model, modes};
 
 impl Handle<SendAgentPrompt> for Core {
     async fn handle(&self, caller: Caller, request: SendAgentPrompt) -> Result<AgentOutcome, ApiError> {
@@ -54,7 +55,8 @@ impl Handle<UpdateAgent> for Core {
         }
         let owned = self.acted_on(&caller, &request.agent_id).await?;
         if let Some(model) = &request.model {
-            check_model(provider_of(&owned)?, model)?;
+            check_model(owned.provider, &owned.kind_name(), model)?;
+            owned.note(self.doubts(&owned.kind_name(), Some(model), None)).await?;
         }
         owned.tell(Input::Update { title: request.title, labels: request.labels, model: request.model }).await?;
         Ok(owned.live.view().agent.clone())
@@ -70,9 +72,8 @@ impl Handle<SetAgentMode> for Core {
             let message = format!("mode: an agent may not give the mode `{}`, which it does not have", request.mode);
             return Err(ApiError::new(Code::Forbidden, message).hint("ask your user to do it"));
         }
-        let provider = provider_of(&owned)?;
-        check_mode(provider, &request.mode)?;
-        self.launcher.check_mode(provider, &owned.live.id, &request.mode)?;
+        check_mode(owned.provider, &request.mode)?;
+        self.launcher.check_mode(owned.provider, &owned.kind_name(), &owned.live.id, &request.mode)?;
         owned.tell(Input::SetMode(request.mode)).await?;
         Ok(owned.live.view().agent.clone())
     }
@@ -118,37 +119,26 @@ impl Handle<DeleteAgent> for Core {
     }
 }
 
-fn provider_of(owned: &Owned) -> Result<&'static dyn Provider, ApiError> {
-    let name = owned.live.view().agent.provider.split('/').next().unwrap_or_default().to_owned();
-    provider::find(&name).ok_or_else(|| internal(format!("provider {name} is not there any more")))
-}
-
 /// Refuses a mode that the provider lacks.
 fn check_mode(provider: &dyn Provider, mode: &Mode) -> Result<(), ApiError> {
-    let (name, traits) = (provider.name(), provider.traits());
-    let has = match mode {
-        Mode::Native { provider, name: own } => provider == name && traits.native_modes.contains(&own.as_str()),
-        mode => traits.modes.contains(mode),
-    };
-    if has {
+    if has_mode(provider, mode) {
         return Ok(());
     }
-    let native = traits.native_modes.iter().map(|own| format!("{name}:{own}"));
-    let names: Vec<_> = traits.modes.iter().map(Mode::to_string).chain(native).collect();
-    Err(ApiError::new(Code::Unsupported, format!("mode: {name} has no mode `{mode}`"))
+    let names = modes(provider);
+    Err(ApiError::new(Code::Unsupported, format!("mode: {} has no mode `{mode}`", provider.name()))
         .hint(format!("it has: {}", names.join(", ")))
         .details(serde_json::json!({ "field": "mode", "modes": names })))
 }
 
-/// Refuses a model that cannot be one. Which there are, only the provider's own service knows.
-fn check_model(provider: &dyn Provider, model: &str) -> Result<(), ApiError> {
+/// Refuses a model that cannot be one. `name` is what its provider goes by.
+fn check_model(provider: &dyn Provider, name: &str, model: &str) -> Result<(), ApiError> {
     if provider.name() == "shell" {
         return Err(ApiError::new(Code::Unsupported, "model: means nothing to shell").hint("leave it out"));
     }
-    match !model.is_empty() && model.len() <= 200 && !model.starts_with('-') && !model.contains(char::is_control) {
+    match is_model(model) {
         true => Ok(()),
         false => Err(ApiError::invalid("model", format!("{} is not the name of a model", shown(model)))
-            .hint(format!("`paseo provider models {}` lists them", provider.name()))),
+            .hint(format!("`paseo provider models {name}` lists them"))),
     }
 }
 

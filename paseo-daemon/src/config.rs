@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::log;
+pub use crate::variant::{Variables, Variant};
 
 /// How a daemon is to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub struct Config {
     pub keep: Vec<String>,
     /// Environment variables for all agents and hooks.
     pub env: BTreeMap<String, String>,
+    /// Variants of the built-in providers, by name.
+    pub providers: BTreeMap<String, Variant>,
     /// What an agent may act on beside itself and its descendants.
     pub scope: Scope,
     /// What was wrong with the settings and passed over.
@@ -56,6 +59,7 @@ impl Default for Config {
             origins: Vec::new(),
             keep: KEEP.iter().map(|&name| name.to_owned()).collect(),
             env: BTreeMap::new(),
+            providers: BTreeMap::new(),
             scope: Scope::default(),
             warnings: Vec::new(),
         }
@@ -150,7 +154,8 @@ impl Config {
                 "hosts" => set(&mut self.hosts, value, Ok),
                 "origins" => set(&mut self.origins, value, Ok),
                 "keep" => set(&mut self.keep, value, Ok),
-                "env" => set(&mut self.env, value, Ok),
+                "env" => set(&mut self.env, value, |variables: Variables| Ok(variables.0)),
+                "providers" => self.read_providers(value, path),
                 "scope" => set(&mut self.scope, value, Ok),
                 _ => Err(format!("there is no such setting; there are {KEYS}")),
             };
@@ -158,6 +163,25 @@ impl Config {
                 self.warnings.push(format!("{shown}: `{key}` is passed over: {error}"));
             }
         }
+    }
+
+    /// Takes the variants that can be ones; each of the others costs a warning, and nothing else.
+    fn read_providers(&mut self, value: Value, path: &Path) -> Result<(), String> {
+        let Value::Object(providers) = value else {
+            return Err("it is not an object of names and variants".to_owned());
+        };
+        for (name, value) in providers {
+            let variant = serde_json::from_value::<Variant>(value).map_err(|error| error.to_string());
+            match variant.and_then(|variant| variant.check(&name).map(|_| variant)) {
+                Ok(variant) => _ = self.providers.insert(name, variant),
+                Err(error) => self.warnings.push(format!(
+                    "{}: `providers.{}` is passed over: {error}",
+                    path.display(),
+                    name.escape_debug()
+                )),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -285,4 +309,4 @@ fn usable_token(token: String) -> Result<String, String> {
 const KEEP: &[&str] = &["tmux", "screen", "zellij", "ssh-agent", "gpg-agent", "dbus-daemon"];
 
 /// The settings of `config.json`.
-const KEYS: &str = "`listen`, `log`, `auth`, `hosts`, `origins`, `keep`, `env`, `scope`";
+const KEYS: &str = "`listen`, `log`, `auth`, `hosts`, `origins`, `keep`, `env`, `providers`, `scope`";

@@ -8,9 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use paseo_sdk::error::{ApiError, Code};
-use paseo_sdk::machine::agent::About;
 use paseo_sdk::model::{AgentId, Mode};
-use paseo_sdk::provider::{self, LaunchSpec, Program, Provider, Surroundings};
+use paseo_sdk::provider::{LaunchSpec, Program, Provider, Surroundings};
 use tokio::sync::oneshot;
 
 use crate::fault::{Point, reached};
@@ -20,6 +19,7 @@ use crate::shim::link::{self, Heard, News, Words};
 use crate::shim::{Launching, MARKER, journal, place, tree};
 use crate::store;
 use crate::token::Tokens;
+use crate::variant::{Kind, Kinds};
 use crate::worktrees::{Ground, Worktrees};
 
 /// Starts processes, and finds them again.
@@ -31,6 +31,7 @@ pub(crate) struct Launcher {
     pub(crate) keep: Vec<String>,
     /// The daemon's own environment without what is not for agents, then what the settings add.
     pub(crate) env: BTreeMap<String, String>,
+    pub(crate) kinds: Kinds,
     pub(crate) worktrees: Worktrees,
 }
 
@@ -156,19 +157,19 @@ impl Launcher {
     /// Refuses when an agent could not be started so; `own` are the variables that it brings itself.
     pub(crate) async fn ready(
         &self,
-        provider: &dyn Provider,
+        kind: Kind<'_>,
         spec: &LaunchSpec,
         own: &BTreeMap<String, String>,
     ) -> Result<(), ApiError> {
-        let mut env = self.env.clone();
+        let mut env = kind.env(&self.env);
         env.extend(own.clone());
-        self.objection(provider, spec, &env)?;
+        self.objection(kind.provider, spec, &env)?;
         self.helper().map_err(|reason| ApiError::new(Code::Unavailable, reason))?;
-        let Some(installed) = provider.traits().program else { return Ok(()) };
-        let program = probe::find(installed.name, &env).ok_or_else(|| probe::missing(provider.name(), &installed))?;
-        if probe::logged_in(provider, &program, &env).await == Some(false) {
-            let message = format!("{} is not logged in", provider.name());
-            return Err(ApiError::new(Code::Unavailable, message).hint(installed.login));
+        let Some(program) = kind.program() else { return Ok(()) };
+        let program = probe::find(program, &env).ok_or_else(|| kind.missing())?;
+        if probe::logged_in(kind.provider, &program, &env).await == Some(false) {
+            let message = format!("{} is not logged in", kind.name);
+            return Err(ApiError::new(Code::Unavailable, message).hint(kind.login()));
         }
         Ok(())
     }
@@ -178,9 +179,15 @@ impl Launcher {
         self.helper.program()
     }
 
-    /// Refuses a mode in which an agent that is there could not be started again.
-    pub(crate) fn check_mode(&self, provider: &dyn Provider, id: &AgentId, mode: &Mode) -> Result<(), ApiError> {
-        let mut env = self.env.clone();
+    /// Refuses a mode in which an agent that is there could not be started again. `name` is what its provider goes by.
+    pub(crate) fn check_mode(
+        &self,
+        provider: &dyn Provider,
+        name: &str,
+        id: &AgentId,
+        mode: &Mode,
+    ) -> Result<(), ApiError> {
+        let mut env = self.kinds.find(name).map_or_else(|| self.env.clone(), |kind| kind.env(&self.env));
         let own: Option<BTreeMap<String, String>> = store::read(&Files::of(&self.agents, id.as_str()).env())
             .map_err(|error| ApiError::new(Code::Unavailable, format!("its environment cannot be read: {error}")))?;
         env.extend(own.unwrap_or_default());
@@ -226,10 +233,11 @@ impl Launcher {
     }
 
     /// Starts a process. It is given up when the receiver is dropped; a shim that is there by then is found by its
-    /// directory when the daemon starts again.
+    /// directory when the daemon starts again. `name` is what the provider goes by.
     pub(crate) fn launch(
         self: Arc<Self>,
         provider: &'static dyn Provider,
+        name: String,
         spec: LaunchSpec,
         run: i64,
         resume: Option<String>,
@@ -242,7 +250,10 @@ impl Launcher {
                 () = done.closed() => return,
             };
             let started = match ground {
-                Ok(ground) => self.start(provider, spec, ground, run, resume.as_deref()).await,
+                Ok(ground) => match self.kinds.of_agent(&name, provider) {
+                    Ok(kind) => self.start(kind, spec, ground, run, resume.as_deref()).await,
+                    Err(reason) => Err(reason),
+                },
                 Err(error) => Err(error.message),
             };
             let _ = done.send(started);
@@ -252,7 +263,7 @@ impl Launcher {
 
     async fn start(
         &self,
-        provider: &dyn Provider,
+        kind: Kind<'_>,
         mut spec: LaunchSpec,
         ground: Ground,
         run: i64,
@@ -263,13 +274,14 @@ impl Launcher {
         spec.mcp_config = Some(files.mcp_config()).filter(|file| file.exists()).map(|file| file.display().to_string());
         // A worktree may have been trusted since.
         spec.trusted = ground.trusted;
-        let launch = provider.launch(&spec, resume);
+        let launch = kind.provider.launch(&spec, resume);
         let run_dir = files.runs().join(run.to_string());
         let socket = self.socket(&spec.agent_id, run).map_err(|error| format!("no place for a socket: {error}"))?;
         let own: Option<BTreeMap<String, String>> =
             store::read(&files.env()).map_err(|error| format!("{}: {error}", files.env().display()))?;
         let mut env = self.env.clone();
         env.extend(ground.variables);
+        let mut env = kind.env(&env);
         env.extend(own.unwrap_or_default());
         env.extend(launch.env);
         env.insert("PASEO_AGENT_ID".to_owned(), spec.agent_id.to_string());
@@ -285,7 +297,7 @@ impl Launcher {
             marker: place::marker(&self.home, spec.agent_id.as_str(), run),
             program: match launch.program {
                 Program::Helper => helper.display().to_string(),
-                Program::Named(name) => name,
+                Program::Named(name) => kind.own_program().map_or(name, str::to_owned),
             },
             args: launch.args,
             env: env.into_iter().collect(),
@@ -385,11 +397,6 @@ async fn attach(socket: &Path, after: i64, directory: PathBuf) -> io::Result<Run
         Ok(_) => Err(io::ErrorKind::ConnectionReset.into()),
         Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "its shim lives and does not answer")),
     }
-}
-
-/// Returns the provider of an agent that was taken up.
-pub(crate) fn provider_of(about: &About) -> &'static dyn Provider {
-    provider::find(about.provider_name()).expect("an agent is taken up only when its provider is there")
 }
 
 /// How often a shim that lives and cannot be connected to is tried, and how long between.

@@ -16,6 +16,8 @@
 //! ```
 
 pub mod bridge;
+#[doc(hidden)]
+pub mod cache;
 pub mod config;
 #[doc(hidden)]
 pub mod fault;
@@ -31,12 +33,14 @@ pub mod worktrees;
 
 mod agents;
 mod daemon;
+mod doubt;
 mod launch;
 mod live;
 mod owner;
 mod permissions;
 mod probe;
 mod providers;
+mod variant;
 mod warning;
 
 use std::ffi::OsStr;
@@ -60,6 +64,7 @@ use crate::home::Home;
 use crate::lock::Lock;
 use crate::server::{Doors, Server};
 use crate::token::Tokens;
+use crate::variant::Kinds;
 use crate::warning::Warnings;
 use crate::worktrees::{Surroundings, Worktrees};
 
@@ -99,6 +104,7 @@ pub(crate) struct Core {
     watchers: Arc<live::Watchers>,
     launcher: Arc<launch::Launcher>,
     worktrees: Worktrees,
+    said: providers::Said,
     scope: Scope,
     /// The program file that a restart in place becomes.
     program: Option<PathBuf>,
@@ -129,6 +135,7 @@ impl Daemon {
         home.furnish()?;
         let tokens = Tokens::load(&home, config.auth.as_deref())?;
         let helper = launch::Helper::find(config.helper.as_deref());
+        let kinds = Kinds::new(config.providers.clone())?;
         let env = launch::environment(std::env::vars_os(), &config.env);
         let surroundings = Surroundings { helper: helper.clone(), env: env.clone(), keep: config.keep.clone() };
         let worktrees = Worktrees::with(home.path().to_owned(), surroundings);
@@ -139,6 +146,7 @@ impl Daemon {
             tokens: tokens.clone(),
             keep: config.keep.clone(),
             env,
+            kinds,
             worktrees: worktrees.clone(),
         });
         let watchers = Arc::new(live::Watchers::default());
@@ -155,6 +163,7 @@ impl Daemon {
             agents: registry,
             watchers,
             launcher,
+            said: providers::Said::default(),
             scope: config.scope,
             program: config.program.clone(),
             started_at: owner::now(),

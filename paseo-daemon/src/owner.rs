@@ -11,11 +11,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use paseo_sdk::error::{ApiError, Code};
+use paseo_sdk::item::Happening;
 use paseo_sdk::machine::Machine;
 use paseo_sdk::machine::agent::{Agent, Fact, Heard, Input, Output, Refusal};
 use paseo_sdk::machine::{outbox, timeline};
 use paseo_sdk::model::Timestamp;
-use paseo_sdk::provider::{Event, Record, Session, Step, Tell, TellId, What};
+use paseo_sdk::provider::{Event, Provider, Record, Session, Step, Tell, TellId, What};
 use serde_json::json;
 use tokio::runtime::RuntimeFlavor;
 use tokio::sync::oneshot;
@@ -24,7 +25,7 @@ use self::inbox::persist;
 pub(crate) use self::inbox::{Inbox, Order};
 use self::recover::Carried;
 use crate::fault::{Point, reached};
-use crate::launch::{self, Launcher, Running};
+use crate::launch::{Launcher, Running};
 use crate::live::Live;
 use crate::shim::link::News;
 use crate::store::{self, Log};
@@ -65,6 +66,11 @@ impl Files {
         self.directory.join("mcp.json")
     }
 
+    /// The built-in provider of an agent that was made as a variant: what it says can be read without that variant.
+    pub(crate) fn extends(&self) -> PathBuf {
+        self.directory.join("extends")
+    }
+
     pub(crate) fn runs(&self) -> PathBuf {
         self.directory.join("runs")
     }
@@ -73,6 +79,7 @@ impl Files {
 /// The hands of one agent.
 pub(crate) struct Owner {
     pub(crate) machine: Agent,
+    pub(crate) provider: &'static dyn Provider,
     pub(crate) files: Files,
     pub(crate) outbox: Log,
     pub(crate) timeline: Log,
@@ -128,6 +135,7 @@ impl Owner {
             tokio::select! {
                 order = self.inbox.next() => match order {
                     Some(Order::Tell(input, done)) => self.obey(input, done).await,
+                    Some(Order::Note(text, done)) => self.note(text, done).await,
                     Some(Order::Ready(done)) => {
                         let _ = done.send(());
                     }
@@ -171,8 +179,19 @@ impl Owner {
         }
     }
 
+    /// Writes down something that a person should know.
+    async fn note(&mut self, text: String, done: oneshot::Sender<Result<(), ApiError>>) {
+        let (at, what) = (now(), Happening::Notice { text });
+        let mut waiting = Some(done);
+        self.write(at, timeline::Input::Append { at, turn_id: None, origin: None, what }, &mut waiting).await;
+        self.publish();
+        if let Some(done) = waiting {
+            let _ = done.send(Ok(()));
+        }
+    }
+
     fn begin(&mut self, run: i64, running: Option<Running>) {
-        let session = launch::provider_of(self.machine.about()).session(&self.machine.spec(run));
+        let session = self.provider.session(&self.machine.spec(run));
         let known = running.as_ref().map_or(0, |running| running.known);
         let due = BTreeMap::new();
         self.process = Some(Process {
@@ -350,8 +369,9 @@ impl Owner {
                     self.write(now(), timeline::Input::Wrote { item_id, text }, waiting).await;
                 }
                 Output::Launch { run, resume } => {
-                    let provider = launch::provider_of(self.machine.about());
-                    let launch = self.launcher.clone().launch(provider, self.machine.spec(run), run, resume);
+                    let name = self.machine.about().provider_name().to_owned();
+                    let spec = self.machine.spec(run);
+                    let launch = self.launcher.clone().launch(self.provider, name, spec, run, resume);
                     self.launching = Some((run, launch));
                 }
                 Output::Tell(id, tell) => self.say(id, tell).await,

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use paseo_sdk::error::{ApiError, Code};
-use paseo_sdk::provider::{Installed, Provider};
+use paseo_sdk::provider::Provider;
 use rustix::process::{Pid, Signal};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
@@ -19,20 +18,17 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How much of an answer is read, in bytes.
 const LONGEST: u64 = 4 * 1024 * 1024;
 
-/// Finds a program on the `PATH` of an environment.
+/// Finds a program: a path, or a name on the `PATH` of an environment.
 pub(crate) fn find(name: &str, env: &BTreeMap<String, String>) -> Option<PathBuf> {
+    if name.contains('/') {
+        return Some(PathBuf::from(name)).filter(|file| is_program(file));
+    }
     let path = env.get("PATH")?;
     std::env::split_paths(OsStr::new(path)).map(|directory| directory.join(name)).find(|file| is_program(file))
 }
 
 fn is_program(file: &Path) -> bool {
     file.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-}
-
-/// The refusal for a program that is not installed.
-pub(crate) fn missing(provider: &str, installed: &Installed) -> ApiError {
-    ApiError::new(Code::Unavailable, format!("provider {provider} needs the program `{}`", installed.name))
-        .hint(format!("install it with `{}`, and restart the daemon if the PATH has changed", installed.install))
 }
 
 /// Returns the version that a program says it is.

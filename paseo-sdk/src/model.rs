@@ -462,8 +462,11 @@ pub struct ListedWorktree {
 pub struct ProviderInfo {
     /// The name to give as `provider`.
     pub name: String,
-    /// One line for a person.
+    /// One line for a person: what it is, or the label that the settings give a variant.
     pub description: String,
+    /// The built-in provider that this is a variant of; none for a built-in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extends: Option<String>,
     /// Whether an agent could be started now.
     pub available: bool,
     /// Why not, and what to do about it.
@@ -477,6 +480,49 @@ pub struct ProviderInfo {
     pub logged_in: Option<bool>,
     /// The modes it has, the least free first.
     pub modes: Vec<Mode>,
+}
+
+/// A model as `list_models` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct ListedModel {
+    /// Whose it is.
+    pub provider: String,
+    /// What to give as `model`, or after the slash of `provider`.
+    pub model: String,
+    /// What people call it.
+    pub name: String,
+    /// One line about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// How much it can be told to think, in the provider's words, the least first; none when that cannot be chosen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub thinking: Vec<String>,
+}
+
+impl ListedModel {
+    /// Shows a model of `provider`.
+    #[must_use]
+    pub fn of(provider: &str, model: Model) -> ListedModel {
+        let Model { model, name, description, thinking } = model;
+        ListedModel { provider: provider.to_owned(), model, name, description, thinking }
+    }
+}
+
+/// Where the models of a provider are from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct ModelSource {
+    /// The provider.
+    pub provider: String,
+    /// When its program said them; none when it has not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fetched_at: Option<Timestamp>,
+    /// Why it has not, or has not again, and what to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// A model of a provider.

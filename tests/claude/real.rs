@@ -279,10 +279,10 @@ async fn the_provider_says_its_version_who_is_logged_in_and_its_models() {
     let ready = claude(&client).await;
     assert_eq!((ready.available, ready.logged_in), (true, Some(true)), "{ready:?}");
     assert!(ready.version.is_some_and(|version| version.starts_with("2.")));
-    let models = client.list_models(ListModels { provider: "claude".to_owned() }).await.expect("a list").models;
+    let models = client.list_models(ListModels::of("claude")).await.expect("a list").models;
     let sonnet = models.iter().find(|model| model.model == "sonnet").expect("it has sonnet");
     assert!(sonnet.thinking.contains(&"high".to_owned()), "{sonnet:?}");
-    let none = client.list_models(ListModels { provider: "shell".to_owned() }).await;
+    let none = client.list_models(ListModels::of("shell")).await;
     assert_eq!(none.expect_err("it has none").code, Code::Unsupported);
     stage.restart([("ANTHROPIC_API_KEY".to_owned(), String::new())]).await;
     let stranger = claude(&client).await;

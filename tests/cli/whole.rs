@@ -154,6 +154,43 @@ fn a_setup_that_fails_is_said_where_the_worktree_is_made() {
 }
 
 #[test]
+fn a_variant_of_a_provider_is_asked_for_by_its_name() {
+    let place = Place::new();
+    let program = place.0.path().join("agent");
+    crate::lab::program(&program, include_bytes!("../variants/program.sh"));
+    std::fs::create_dir(place.0.home()).expect("a home");
+    let settings = serde_json::json!({ "providers": {
+        "zai": { "extends": "claude", "label": "Z.AI", "program": program, "model": "glm", "env": { "ENDPOINT": "zai" } },
+        "shell": { "extends": "claude", "env": { "KEY": "a secret" } },
+    } });
+    std::fs::write(place.0.home().join("config.json"), settings.to_string()).expect("settings");
+    let run = place.run(&["run", "--provider", "zai", "hello"]);
+    assert_eq!((run.code, run.stdout.as_str()), (0, "glm default zai \n"), "{run:?}");
+    let run = place.run(&["run", "--provider", "zai/other", "--mode", "plan", "--env", "ENDPOINT=own", "hello"]);
+    assert_eq!((run.code, run.stdout.as_str()), (0, "other plan own \n"), "{run:?}");
+    let unknown = place.run(&["run", "--provider", "glm", "hello"]);
+    assert_eq!(unknown.code, 1, "{unknown:?}");
+    assert!(unknown.stderr.contains("hint: there is: claude, shell, zai"), "{unknown:?}");
+    let listed = place.run(&["provider", "ls"]).stdout;
+    assert!(listed.lines().any(|line| line.starts_with("zai ") && line.contains("Z.AI, as claude")), "{listed}");
+    let models = place.run(&["provider", "models", "zai"]).stdout;
+    assert!(models.starts_with("MODEL ") && models.contains("\nglm "), "{models}");
+    assert_eq!(place.run(&["provider", "models", "zai", "-q"]).stdout, "glm\nflat\nwide[1m]\n");
+    let all = place.run(&["provider", "models", "-q"]);
+    assert!(all.stdout.ends_with("zai/glm\nzai/flat\nzai/wide[1m]\n"), "{all:?}");
+    let all = place.run(&["provider", "models"]).stdout;
+    assert!(all.lines().any(|line| line.split_whitespace().take(3).eq(["zai", "glm", "GLM"])), "{all}");
+    let odd = place.run(&["run", "--provider", "zai/other", "hello"]);
+    assert_eq!((odd.code, odd.stdout.as_str()), (0, "other default zai \n"), "{odd:?}");
+    assert!(odd.stderr.contains("note: zai does not list the model `other`"), "{odd:?}");
+    let odd = place.run(&["run", "-d", "--provider", "zai/other", "hello"]);
+    assert!(odd.stderr.contains("note: zai does not list the model `other`"), "{odd:?}");
+    let status = place.run(&["daemon", "status"]).stdout;
+    assert!(status.contains("`providers.shell` is passed over: a provider of this name is built in"), "{status}");
+    assert!(!status.contains("a secret"), "{status}");
+}
+
+#[test]
 fn a_permission_is_exit_code_4_and_is_answered_by_another_command() {
     let place = Place::new();
     let asks = place.run(&["run", "--provider", "shell", "--title", "asker", "echo secret plan"]);

@@ -309,6 +309,7 @@ fn what_is_wrong_with_the_file_is_a_warning_that_names_it() -> Result<(), ApiErr
         (r#"{"listen": 6767}"#, "`listen`"),
         (r#"{"hosts": "a"}"#, "`hosts`"),
         (r#"{"env": {"A": 1}}"#, "`env`"),
+        (r#"{"providers": ["zai"]}"#, "`providers`"),
         (r#"{"scope": "everything"}"#, "`scope`"),
         (r#"{"auth": "two words"}"#, "`auth`"),
         (r#"{"auth": ""}"#, "`auth`"),
@@ -322,6 +323,57 @@ fn what_is_wrong_with_the_file_is_a_warning_that_names_it() -> Result<(), ApiErr
         assert!(warning.contains(named) && warning.contains("config.json"), "{json}: {warning}");
         assert_eq!(Config { home: "/".into(), warnings: Vec::new(), ..config }, Config::at("/"), "{json}");
     }
+    Ok(())
+}
+
+#[test]
+fn a_variant_of_a_provider_is_taken_whole() -> Result<(), ApiError> {
+    let file = r#"{"providers": {"zai": {"extends": "claude", "label": "Z.AI", "program": "/opt/claude-x",
+        "env": {"KEY": "a secret"}, "model": "glm", "mode": "auto"}, "sandbox": {"extends": "claude"}}}"#;
+    let config = load(Some(file), &[], Flags::default())?;
+    assert_eq!(config.warnings, [""; 0]);
+    let shown = format!("{:#?}", config.providers);
+    insta::assert_snapshot!(shown);
+    assert!(!shown.contains("a secret"), "what variables are set to is not shown");
+    assert_eq!(config.providers["zai"].env.0, BTreeMap::from([("KEY".into(), "a secret".into())]));
+    Ok(())
+}
+
+#[test]
+fn what_is_wrong_with_a_variant_is_a_warning_that_names_it_and_the_others_are_taken() -> Result<(), ApiError> {
+    let mut warnings = Vec::new();
+    for (name, variant) in [
+        ("zai", r#"{"extends": "clod"}"#),
+        ("zai", r#"{"extends": "shell"}"#),
+        ("zai", r#"{"label": "Z.AI"}"#),
+        ("zai", r#"{"extends": "claude", "programme": "x"}"#),
+        ("zai", r#"{"extends": "claude", "program": "bin/x"}"#),
+        ("zai", r#"{"extends": "claude", "program": ""}"#),
+        ("zai", r#"{"extends": "claude", "mode": "free"}"#),
+        ("zai", r#"{"extends": "claude", "mode": "codex:never"}"#),
+        ("zai", r#"{"extends": "claude", "model": "--help"}"#),
+        ("zai", r#"{"extends": "claude", "label": " "}"#),
+        ("zai", r#"{"extends": "claude", "env": {"KEY": 12345}}"#),
+        ("zai", r#"{"extends": "claude", "env": "12345"}"#),
+        ("zai", r#"{"extends": "claude", "env": {"A=B": "12345"}}"#),
+        ("zai", "true"),
+        ("claude", r#"{"extends": "claude"}"#),
+        ("shell", r#"{"extends": "claude"}"#),
+        ("z/ai", r#"{"extends": "claude"}"#),
+        ("z:ai", r#"{"extends": "claude"}"#),
+        ("z ai", r#"{"extends": "claude"}"#),
+        ("-zai", r#"{"extends": "claude"}"#),
+        ("", r#"{"extends": "claude"}"#),
+    ] {
+        let file = format!(r#"{{"providers": {{"{name}": {variant}, "fine": {{"extends": "claude"}}}}}}"#);
+        let config = load(Some(&file), &[], Flags::default())?;
+        assert_eq!(config.providers.keys().collect::<Vec<_>>(), ["fine"], "{file}");
+        let [warning] = config.warnings.as_slice() else { panic!("{file}: {:?}", config.warnings) };
+        let (place, warning) = warning.split_once(": ").expect("where it is");
+        assert!(place.ends_with("config.json") && !warning.contains("12345"), "{warning}");
+        warnings.push(warning.to_owned());
+    }
+    insta::assert_snapshot!(warnings.join("\n"));
     Ok(())
 }
 

@@ -10,15 +10,16 @@ use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::machine::agent::{About, Changes, Input, Memory, Progress, as_it_is};
 use paseo_sdk::model::{AgentId, Mode, Prompt, PromptId, SetupStatus, Worktree};
 use paseo_sdk::operation::{Caller, Handle};
-use paseo_sdk::provider::{LaunchSpec, Provider};
+use paseo_sdk::provider::LaunchSpec;
 use sha2::{Digest, Sha256};
 
 use super::registry::{Owned, finish_deletion, take_up};
 use super::{check_mode, check_model, check_prompt, check_title, fresh_id, internal, shown};
+use crate::Core;
 use crate::fault::{Point, reached};
 use crate::owner::{Files, blocking, now};
 use crate::store;
-use crate::{Core, providers};
+use crate::variant::{Kind, is_variable};
 
 impl Handle<CreateAgent> for Core {
     async fn handle(&self, caller: Caller, request: CreateAgent) -> Result<AgentOutcome, ApiError> {
@@ -52,7 +53,12 @@ impl Core {
                 }
                 owned
             }
-            None => self.make(caller, request, plan, &id).await?,
+            None => {
+                let doubts = self.doubts(plan.kind.name, plan.model.as_deref(), request.thinking.as_deref());
+                let owned = self.make(caller, request, plan, &id).await?;
+                owned.note(doubts).await?;
+                owned
+            }
         };
         let (text, images) = (request.initial_prompt.clone(), request.images.clone());
         let note = owned.live.view().agent.worktree.as_ref().and_then(failed_setup);
@@ -62,17 +68,18 @@ impl Core {
     }
 
     /// Checks a request as a whole, before anything is changed.
-    fn plan(&self, caller: &Caller, request: &CreateAgent) -> Result<Plan, ApiError> {
+    fn plan(&self, caller: &Caller, request: &CreateAgent) -> Result<Plan<'_>, ApiError> {
         check_title(&request.title)?;
         check_prompt("initialPrompt", &request.initial_prompt)?;
         let (name, model) = match request.provider.split_once('/') {
             Some((name, model)) => (name, Some(model.to_owned())),
             None => (request.provider.as_str(), None),
         };
-        let provider = providers::find(name)?;
+        let kind = self.kind(name)?;
+        let provider = kind.provider;
         let parent = self.calling(caller)?;
         let inherited = parent.as_ref().map(|parent| parent.live.view().agent.mode.clone());
-        let mode = request.mode.clone().or_else(|| inherited.clone()).unwrap_or_default();
+        let mode = request.mode.clone().unwrap_or_else(|| usual_mode(kind, inherited.as_ref()));
         check_mode(provider, &mode)?;
         if inherited.is_some_and(|inherited| mode.rank() > inherited.rank()) {
             return Err(ApiError::new(
@@ -93,7 +100,7 @@ impl Core {
             ("mcpServers", !request.mcp_servers.is_empty()),
             ("raw", request.raw),
         ] {
-            if present && name == "shell" {
+            if present && provider.name() == "shell" {
                 return Err(
                     ApiError::new(Code::Unsupported, format!("{field}: means nothing to {name}")).hint("leave it out")
                 );
@@ -103,9 +110,7 @@ impl Core {
             return Err(ApiError::new(Code::Unsupported, "notifyOnFinish: notices are not there yet")
                 .hint("leave it out, and use `wait_for_agent`"));
         }
-        if let Some(key) = request.env.iter().find_map(|(key, value)| {
-            (key.is_empty() || key.contains(['=', '\0']) || value.contains('\0')).then_some(key)
-        }) {
+        if let Some((key, _)) = request.env.iter().find(|(key, value)| !is_variable(key, value)) {
             return Err(ApiError::invalid("env", format!("{} is not a variable that can be set", shown(key))));
         }
         if let Some(worktree) = &request.worktree {
@@ -113,12 +118,13 @@ impl Core {
             self.may_trust(caller, worktree.trust)?;
         }
         let directory = self.directory(caller, request.cwd.as_deref())?;
-        let model = request.model.clone().or(model);
+        let usual = || kind.variant.and_then(|variant| variant.model.clone());
+        let model = request.model.clone().or(model).or_else(usual);
         if let Some(model) = &model {
-            check_model(provider, model)?;
+            check_model(provider, name, model)?;
         }
         Ok(Plan {
-            provider,
+            kind,
             mode,
             model,
             directory,
@@ -132,14 +138,14 @@ impl Core {
         &self,
         caller: &Caller,
         request: &CreateAgent,
-        mut plan: Plan,
+        mut plan: Plan<'_>,
         id: &AgentId,
     ) -> Result<Arc<Owned>, ApiError> {
         plan.trusted = match &request.worktree {
             Some(wanted) => wanted.github_pr_number.is_none() || wanted.trust,
             None => self.worktrees.is_trusted(&plan.directory).await?,
         };
-        self.launcher.ready(plan.provider, &spec_of(request, &plan, id), &request.env).await?;
+        self.launcher.ready(plan.kind, &spec_of(request, &plan, id), &request.env).await?;
         let worktree = match &request.worktree {
             Some(wanted) => {
                 let directory = match &wanted.cwd {
@@ -170,7 +176,7 @@ impl Core {
     fn write_down(
         &self,
         request: &CreateAgent,
-        plan: Plan,
+        plan: Plan<'_>,
         id: &AgentId,
         worktree: Option<Worktree>,
     ) -> Result<Arc<Owned>, ApiError> {
@@ -205,6 +211,9 @@ impl Core {
                 store::set_aside(&files.directory, time)?;
             }
             fs::DirBuilder::new().recursive(true).mode(0o700).create(&files.directory)?;
+            if plan.kind.variant.is_some() {
+                store::replace(&files.extends(), &plan.kind.provider.name())?;
+            }
             if !request.env.is_empty() {
                 store::replace(&files.env(), &request.env)?;
             }
@@ -234,8 +243,8 @@ impl Core {
 }
 
 /// What a request comes to.
-struct Plan {
-    provider: &'static dyn Provider,
+struct Plan<'a> {
+    kind: Kind<'a>,
     mode: Mode,
     model: Option<String>,
     directory: PathBuf,
@@ -243,6 +252,13 @@ struct Plan {
     trusted: bool,
     parent: Option<AgentId>,
     digest: String,
+}
+
+/// Returns the mode where none is asked for: the variant's own or the caller's, and where there are both, the one that is
+/// less free.
+fn usual_mode(kind: Kind<'_>, inherited: Option<&Mode>) -> Mode {
+    let own = kind.variant.and_then(|variant| variant.mode.as_ref());
+    own.into_iter().chain(inherited).min_by_key(|mode| mode.rank()).cloned().unwrap_or_default()
 }
 
 /// Says to an agent what its worktree lacks.
@@ -254,7 +270,7 @@ fn failed_setup(worktree: &Worktree) -> Option<String> {
 }
 
 /// Returns with what an agent would be launched.
-fn spec_of(request: &CreateAgent, plan: &Plan, id: &AgentId) -> LaunchSpec {
+fn spec_of(request: &CreateAgent, plan: &Plan<'_>, id: &AgentId) -> LaunchSpec {
     LaunchSpec {
         agent_id: id.clone(),
         cwd: plan.directory.display().to_string(),

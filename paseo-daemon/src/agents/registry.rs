@@ -13,7 +13,7 @@ use paseo_sdk::machine::agent::{Agent as Machine, Input, Memory, View};
 use paseo_sdk::machine::outbox;
 use paseo_sdk::machine::timeline::Timeline;
 use paseo_sdk::model::{Agent, AgentId, AgentRef};
-use paseo_sdk::provider;
+use paseo_sdk::provider::{self, Provider};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
@@ -31,6 +31,7 @@ use crate::warning::Warnings;
 /// An agent and its owner.
 pub(crate) struct Owned {
     pub(crate) live: Arc<Live>,
+    pub(super) provider: &'static dyn Provider,
     orders: mpsc::Sender<Order>,
     task: tokio::sync::Mutex<Option<JoinHandle<()>>>,
 }
@@ -41,6 +42,21 @@ impl Owned {
         let (done, result) = oneshot::channel();
         self.orders.send(Order::Tell(input, done)).await.map_err(|_| self.gone())?;
         result.await.map_err(|_| self.gone())?
+    }
+
+    /// Writes notices into the agent's timeline, and returns when they are there.
+    pub(super) async fn note(&self, notices: Vec<String>) -> Result<(), ApiError> {
+        for text in notices {
+            let (done, result) = oneshot::channel();
+            self.orders.send(Order::Note(text, done)).await.map_err(|_| self.gone())?;
+            result.await.map_err(|_| self.gone())??;
+        }
+        Ok(())
+    }
+
+    /// Returns what its provider goes by: the name of a built-in one, or of a variant.
+    pub(super) fn kind_name(&self) -> String {
+        self.live.view().agent.provider.split('/').next().unwrap_or_default().to_owned()
     }
 
     /// Says why there is no owner any more.
@@ -261,8 +277,7 @@ pub(super) fn take_up(
         let message = format!("it says that it is agent {}", memory.about.agent_id);
         return Err(io::Error::new(io::ErrorKind::InvalidData, message));
     }
-    let provider = provider::find(memory.about.provider_name())
-        .ok_or_else(|| io::Error::other(format!("no provider {}", memory.about.provider_name())))?;
+    let provider = provider_of(&memory, &files, launcher)?;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&files.directory)?;
     let (outbox, lines) = open_outbox(&files.outbox(), id, warnings)?;
     let timeline_log = open_log::<Place>(&files.timeline(), id, warnings)?;
@@ -275,6 +290,7 @@ pub(super) fn take_up(
     let (orders, inbox) = mpsc::channel(ORDERS);
     let owner = Owner {
         machine,
+        provider,
         files,
         outbox,
         timeline: timeline_log,
@@ -286,7 +302,20 @@ pub(super) fn take_up(
         launching: None,
     };
     let task = tokio::sync::Mutex::new(Some(tokio::spawn(owner.run())));
-    Ok((agent_id, Owned { live, orders, task }))
+    Ok((agent_id, Owned { live, provider, orders, task }))
+}
+
+/// Returns the provider that reads and starts an agent, whatever the settings say of the variant that it was made as.
+fn provider_of(memory: &Memory, files: &Files, launcher: &Launcher) -> io::Result<&'static dyn Provider> {
+    let name = memory.about.provider_name();
+    // A damaged file here is no reason to set the agent aside.
+    let extends: Option<String> = store::read(&files.extends())
+        .map_err(|error| io::Error::other(format!("{}: {error}", files.extends().display())))?;
+    let provider = match &extends {
+        Some(extends) => provider::find(extends),
+        None => launcher.kinds.find(name).map(|kind| kind.provider),
+    };
+    provider.ok_or_else(|| io::Error::other(format!("no provider {}", extends.as_deref().unwrap_or(name))))
 }
 
 /// Opens a log whose lines are `T`. Damage at its end is set aside and reported.

@@ -14,6 +14,8 @@ use crate::live::Live;
 pub(crate) enum Order {
     /// Tell the machine this, and answer when what follows from it is done.
     Tell(Input, oneshot::Sender<Result<(), ApiError>>),
+    /// Write this into the timeline, beside what the agent does.
+    Note(String, oneshot::Sender<Result<(), ApiError>>),
     /// Answer once the journals of earlier lives are read.
     Ready(oneshot::Sender<()>),
     /// End for good when the agent is archived and its process has ended; answer whether it is so.
@@ -76,7 +78,7 @@ pub(super) async fn persist(
             return;
         }
         match order {
-            Some(Order::Tell(_, done)) => {
+            Some(Order::Tell(_, done) | Order::Note(_, done)) => {
                 let _ = done.send(Err(refusal("make room on the disk and ask again; nothing was changed")));
             }
             Some(Order::Ready(done)) => {
