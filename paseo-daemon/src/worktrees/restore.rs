@@ -222,8 +222,13 @@ fn write(file: &Path, kind: EntryKind, bytes: &[u8]) -> std::io::Result<()> {
 /// Forgets what was archived of a worktree that is there; what was archived before under the same name is the newest then.
 pub(super) fn forget(site: &Site, note: &Note) -> Result<(), ApiError> {
     let repository = site.open()?;
-    // It may have come back under another name.
-    for slug in archived(&repository) {
+    let numbered = note.slug.rsplit_once('-').filter(|(_, number)| number.bytes().all(|byte| byte.is_ascii_digit()));
+    let mut slugs = vec![note.slug.clone()];
+    if let Some((stem, _)) = numbered {
+        // It may have come back under another name than it went by.
+        slugs.extend(archived(&repository).into_iter().filter(|slug| *slug != note.slug && slug.starts_with(stem)));
+    }
+    for slug in slugs {
         let found = archive::find(&repository, &slug)?.filter(|found| found.kept.note.created_at == note.created_at);
         let Some(found) = found else { continue };
         let previous = found.kept.previous.as_deref().map(parse).transpose()?;
