@@ -4,6 +4,7 @@ mod archive;
 mod begun;
 mod checkout;
 mod create;
+mod denied;
 mod exact;
 mod fetch;
 mod head;
