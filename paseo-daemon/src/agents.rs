@@ -22,7 +22,7 @@ use paseo_sdk::model::{Agent, AgentId, AgentRef, Mode, Prompt};
 use paseo_sdk::operation::{Caller, Handle, Principal};
 use paseo_sdk::provider::{self, Provider};
 
-pub(crate) use self::list::belongs;
+pub(crate) use self::list::{Whereabouts, belongs};
 pub(crate) use self::registry::{Owned, Registry, has_left, load};
 use crate::Core;
 use crate::config::Scope;

@@ -35,6 +35,7 @@ pub(crate) use self::hooks::Surroundings;
 use self::hooks::{Hook, Port, Ports};
 use self::owner::Owners;
 use self::site::Site;
+pub(crate) use self::site::real;
 use crate::launch::Helper;
 
 /// Makes, lists and takes back the worktrees of every repository. Clones share their owners.
