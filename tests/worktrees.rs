@@ -16,6 +16,7 @@ mod portrait;
 mod progress;
 mod pull;
 mod restore;
+mod trust;
 mod undone;
 
 use std::path::{Path, PathBuf};

@@ -21,7 +21,7 @@ impl Handle<CreateWorktree> for Core {
         request.source()?;
         self.may_trust(&caller, request.trust)?;
         let directory = self.directory(&caller, request.cwd.as_deref())?;
-        self.worktrees.with_progress(caller.reporter).create(&request, &directory).await
+        self.hands(&caller).await?.create(&request, &directory).await
     }
 }
 
