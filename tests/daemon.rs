@@ -9,6 +9,7 @@ mod lines;
 mod progress;
 mod restart;
 mod terminal;
+mod trust;
 mod turns;
 pub(crate) mod watching;
 mod worktrees;

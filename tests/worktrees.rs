@@ -4,6 +4,7 @@ mod archive;
 mod begun;
 mod checkout;
 mod create;
+mod denied;
 mod exact;
 mod fetch;
 mod head;
@@ -15,6 +16,7 @@ mod portrait;
 mod progress;
 mod pull;
 mod restore;
+mod trust;
 mod undone;
 
 use std::path::{Path, PathBuf};

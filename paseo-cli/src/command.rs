@@ -387,7 +387,7 @@ pub enum WorktreeCommand {
     /// Trust the worktree of a pull request: run its setup, and let agents there use its settings
     #[command(after_help = "Example:\n  paseo worktree trust pr-503")]
     Trust {
-        /// The name of its directory, or its path
+        /// The name of its directory, its branch, or its path
         worktree: String,
         /// A directory of the repository. Default: this one
         #[arg(long, value_name = "DIR")]
@@ -398,7 +398,7 @@ pub enum WorktreeCommand {
 /// `paseo worktree archive`.
 #[derive(Args, Debug)]
 pub struct ArchiveWorktree {
-    /// The name of its directory, or its path
+    /// The name of its directory, its branch, or its path
     pub worktree: String,
     /// Keep uncommitted and untracked files with it, and end the agents that work in it
     #[arg(long)]

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use paseo_sdk::Client;
 use paseo_sdk::catalogue::{
     self, CreateWorktree, ListModels, ListProviders, ListWorktrees, Models, RestoreWorktree, TrustWorktree,
     WorktreeAction,
@@ -71,9 +72,9 @@ pub(crate) async fn worktree(
             show_made(&mut screen, &made, json)?;
         }
         WorktreeCommand::Trust { worktree, cwd } => {
-            let (worktree_path, worktree_slug, cwd) = named(worktree, cwd.as_deref())?;
-            let request = TrustWorktree { worktree_path, worktree_slug, cwd, wait_for_setup: None };
             let client = daemon.client().await?;
+            let (worktree_path, worktree_slug, cwd) = named(&client, worktree, cwd.as_deref()).await?;
+            let request = TrustWorktree { worktree_path, worktree_slug, cwd, wait_for_setup: None };
             let trusted = bar::show(&client, json, async |client| client.trust_worktree(request).await).await?;
             show_made(&mut screen, &trusted, json)?;
         }
@@ -87,7 +88,8 @@ async fn put_away(archive: ArchiveWorktree, daemon: &Daemon, mut screen: Screen,
         let question = format!("archive worktree {}? Ignored files in it are not kept", clean(&archive.worktree));
         prompt::confirm(&mut screen, &question)?;
     }
-    let (worktree_path, worktree_slug, cwd) = named(archive.worktree, archive.cwd.as_deref())?;
+    let client = daemon.client().await?;
+    let (worktree_path, worktree_slug, cwd) = named(&client, archive.worktree, archive.cwd.as_deref()).await?;
     let request = catalogue::ArchiveWorktree {
         worktree_path,
         worktree_slug,
@@ -96,7 +98,7 @@ async fn put_away(archive: ArchiveWorktree, daemon: &Daemon, mut screen: Screen,
         keep_branch: archive.keep_branch,
         skip_teardown: archive.skip_teardown,
     };
-    let archived = daemon.client().await?.archive_worktree(request).await?;
+    let archived = client.archive_worktree(request).await?;
     if json {
         screen.json(&archived)?;
         return Ok(Exit::Done);
@@ -119,14 +121,40 @@ fn show_made(screen: &mut Screen, made: &Worktree, json: bool) -> Result<(), Fai
     Ok(screen.raw(&format!("{}\n", made.worktree_path))?)
 }
 
-/// Reads a worktree's name or path as a request has them: path, slug, and a directory of its repository.
+/// A worktree as a request names it: path, slug, and a directory of its repository.
 type Named = (Option<String>, Option<String>, Option<String>);
 
-fn named(worktree: String, cwd: Option<&Path>) -> Result<Named, Failure> {
-    match worktree.contains(std::path::MAIN_SEPARATOR) || worktree.starts_with('.') {
-        true => Ok((Some(directory(Some(Path::new(&worktree)))?), None, None)),
-        false => Ok((None, Some(worktree), Some(directory(cwd)?))),
+/// Reads a worktree's directory name, its branch or its path.
+async fn named(client: &Client, worktree: String, cwd: Option<&Path>) -> Result<Named, Failure> {
+    // Where no repository is, the name alone must do.
+    let cwd = match cwd {
+        None if !is_in_repository(&std::env::current_dir()?) => None,
+        cwd => Some(directory(cwd)?),
+    };
+    let path = Path::new(&worktree);
+    if worktree.starts_with(['.', std::path::MAIN_SEPARATOR]) {
+        return Ok((Some(directory(Some(path))?), None, None));
     }
+    if !worktree.contains(std::path::MAIN_SEPARATOR) {
+        return Ok((None, Some(worktree), cwd));
+    }
+    let list = ListWorktrees { all: cwd.is_none(), cwd };
+    let listed = client.list_worktrees(list).await?.worktrees;
+    let mut on_it = listed.into_iter().filter(|tree| tree.branch_name.as_ref() == Some(&worktree));
+    match (on_it.next(), on_it.next()) {
+        (Some(only), None) => Ok((Some(only.worktree_path), None, None)),
+        (Some(_), Some(_)) => Err(Failure::usage(
+            format!("several repositories have a worktree on branch {}", clean(&worktree)),
+            "give `--cwd`, or its path: `paseo worktree ls -g` lists them",
+        )),
+        (None, _) => Ok((Some(directory(Some(path))?), None, None)),
+    }
+}
+
+/// Whether git would find a repository around a directory.
+fn is_in_repository(directory: &Path) -> bool {
+    let bare = |at: &Path| at.join("HEAD").is_file() && at.join("objects").is_dir() && at.join("refs").is_dir();
+    directory.ancestors().any(|at| at.join(".git").exists() || bare(at))
 }
 
 /// `paseo provider`.

@@ -22,12 +22,13 @@ use paseo_sdk::model::{Agent, AgentId, AgentRef, Mode, Prompt};
 use paseo_sdk::operation::{Caller, Handle, Principal};
 use paseo_sdk::provider::Provider;
 
-pub(crate) use self::list::belongs;
+pub(crate) use self::list::{Whereabouts, belongs};
 pub(crate) use self::registry::{Owned, Registry, has_left, load};
 use crate::Core;
 use crate::config::Scope;
 use crate::owner::blocking;
 use crate::variant::{has_mode, is_model, modes};
+use crate::worktrees::Worktrees;
 
 impl Handle<SendAgentPrompt> for Core {
     async fn handle(&self, caller: Caller, request: SendAgentPrompt) -> Result<AgentOutcome, ApiError> {
@@ -170,6 +171,17 @@ impl Core {
                 None => Err(ApiError::new(Code::Unauthorized, format!("agent {id} is not there any more"))),
             },
         }
+    }
+
+    /// Returns the hands that make worktrees for a caller. Nothing that an agent makes is trusted where it is not itself.
+    pub(crate) async fn hands(&self, caller: &Caller) -> Result<Worktrees, ApiError> {
+        let hands = self.worktrees.with_progress(caller.reporter.clone());
+        let Some(calling) = self.calling(caller)? else { return Ok(hands) };
+        let ground = PathBuf::from(&calling.live.view().agent.cwd);
+        Ok(match self.worktrees.is_trusted(&ground).await? {
+            true => hands,
+            false => hands.distrusting(),
+        })
     }
 
     /// Refuses what is for people only.

@@ -41,6 +41,8 @@ pub(crate) struct Running {
     pub(crate) heard: Heard,
     /// The last record that was in the journal when the shim answered.
     pub(crate) known: i64,
+    /// What an agent that begins here is to know of its ground, with its first prompt.
+    pub(crate) note: Option<String>,
     directory: PathBuf,
 }
 
@@ -269,6 +271,8 @@ impl Launcher {
         run: i64,
         resume: Option<&str>,
     ) -> Result<Running, String> {
+        // A conversation that goes on knows already.
+        let note = ground.note.filter(|_| resume.is_none());
         let helper = self.helper()?;
         let files = Files::of(&self.agents, spec.agent_id.as_str());
         spec.mcp_config = Some(files.mcp_config()).filter(|file| file.exists()).map(|file| file.display().to_string());
@@ -310,11 +314,14 @@ impl Launcher {
         reached(Point::Launching);
         let ready = match link::spawn(&helper, &launching).await {
             Ok(ready) => ready,
-            Err(reason) => return started_before(&socket, run_dir).await.ok_or(reason),
+            Err(reason) => {
+                let running = started_before(&socket, run_dir).await.ok_or(reason)?;
+                return Ok(Running { note, ..running });
+            }
         };
         reached(Point::Launched);
         match attach(&socket, 0, run_dir).await {
-            Ok(running) => Ok(running),
+            Ok(running) => Ok(Running { note, ..running }),
             Err(error) => {
                 // It must not live on beside the next run. It ends its agent first, and whoever comes later reads so.
                 let _ = tree::signal_one(ready.shim_pid, ready.shim_start_time, rustix::process::Signal::TERM);
@@ -393,7 +400,7 @@ fn listens_at(directory: &Path) -> io::Result<Option<PathBuf>> {
 async fn attach(socket: &Path, after: i64, directory: PathBuf) -> io::Result<Running> {
     let (words, mut heard) = link::attach(socket, after).await?;
     match tokio::time::timeout(HELLO, heard.next()).await {
-        Ok(Some(News::Hello(hello))) => Ok(Running { words, heard, known: hello.last, directory }),
+        Ok(Some(News::Hello(hello))) => Ok(Running { words, heard, known: hello.last, note: None, directory }),
         Ok(_) => Err(io::ErrorKind::ConnectionReset.into()),
         Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "its shim lives and does not answer")),
     }

@@ -424,8 +424,13 @@ impl Owner {
         self.process.as_ref()?.running.as_ref()
     }
 
-    async fn say(&mut self, id: TellId, tell: Tell) {
-        let Some(process) = &self.process else { return };
+    async fn say(&mut self, id: TellId, mut tell: Tell) {
+        let Some(process) = &mut self.process else { return };
+        if let Tell::Prompt(prompt) = &mut tell
+            && let Some(note) = process.running.as_mut().and_then(|running| running.note.take())
+        {
+            prompt.note = Some(prompt.note.take().map_or_else(|| note.clone(), |other| format!("{note}\n{other}")));
+        }
         let phrased = process.session.phrase(&id, &tell);
         reached(Point::Telling);
         match (phrased, &process.running) {

@@ -20,6 +20,7 @@ mod site;
 mod source;
 mod survey;
 mod tree;
+mod trust;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -32,9 +33,11 @@ use paseo_sdk::model::{ListedWorktree, Progress, PullRequest, Setup, SetupStatus
 use paseo_sdk::operation::Reporter;
 
 pub(crate) use self::hooks::Surroundings;
-use self::hooks::{Hook, Port, Ports};
+use self::hooks::{Hook, Port, Ports, Prepared};
+use self::list::Around;
 use self::owner::Owners;
 use self::site::Site;
+pub(crate) use self::site::real;
 use crate::launch::Helper;
 
 /// Makes, lists and takes back the worktrees of every repository. Clones share their owners.
@@ -42,6 +45,8 @@ use crate::launch::Helper;
 pub struct Worktrees {
     shared: Arc<Shared>,
     reporter: Reporter,
+    /// Whether what is made may be trusted without a word from a person.
+    trusting: bool,
 }
 
 #[derive(Debug)]
@@ -71,6 +76,8 @@ pub struct Place {
 pub(crate) struct Ground {
     /// Whether the settings, hooks and servers of the directory may act.
     pub(crate) trusted: bool,
+    /// What an agent is to know that begins here.
+    pub(crate) note: Option<String>,
     /// What hooks are told of their worktree.
     pub(crate) variables: BTreeMap<String, String>,
 }
@@ -111,13 +118,18 @@ impl Worktrees {
             fetching: Mutex::default(),
             leaving: Mutex::default(),
         };
-        Worktrees { shared: Arc::new(shared), reporter: Reporter::default() }
+        Worktrees { shared: Arc::new(shared), reporter: Reporter::default(), trusting: true }
     }
 
     /// Returns the same hands, which tell `reporter` how far they are with what they make.
     #[must_use]
     pub fn with_progress(&self, reporter: Reporter) -> Worktrees {
-        Worktrees { shared: self.shared.clone(), reporter }
+        Worktrees { reporter, ..self.clone() }
+    }
+
+    /// Returns the same hands for somebody who is not trusted, so that nothing is which they make.
+    pub(crate) fn distrusting(self) -> Worktrees {
+        Worktrees { trusting: false, ..self }
     }
 
     async fn ask(&self, site: &Site, input: impl FnOnce(Ticket) -> Input) -> Result<Answer, ApiError> {
@@ -139,7 +151,7 @@ impl Worktrees {
         request.worktree_slug.as_deref().map_or(Ok(()), worktree::check_slug)?;
         let site = self.site(cwd).await?;
         let (head, base) = self.resolve(request, &site, cwd).await?;
-        let trusted = !matches!(head, Head::PullRequest { .. }) || request.trust;
+        let trusted = request.trust || self.trusting && self.comes_trusted(&site, &head, base.as_ref().ok()).await?;
         let port = self.port(None).await?;
         let want = Want {
             head,
@@ -163,6 +175,11 @@ impl Worktrees {
         };
         let setup = self.set_up(&place, &note, request.wait_for_setup.unwrap_or(true)).await?;
         Ok(answer(&place, note, created, setup))
+    }
+
+    async fn comes_trusted(&self, site: &Site, head: &Head, base: Option<&Base>) -> Result<bool, ApiError> {
+        let (site, head, base) = (site.clone(), head.clone(), base.cloned());
+        blocking(move || Ok(trust::comes_trusted(&site, &head, base.as_ref()))).await
     }
 
     /// Finds what a request means, and fetches what it asks to fetch.
@@ -264,15 +281,16 @@ impl Worktrees {
 
     /// Starts the setup of a worktree if it is due, and says how it is; once it has ended, when that is waited for.
     async fn set_up(&self, place: &Place, note: &Note, wait: bool) -> Result<Setup, ApiError> {
-        let Some(git_dir) = hooks::git_dir_of(&place.path) else { return Ok(note.setup.clone()) };
+        let Some(git_dir) = tree::git_dir_of(&place.path) else { return Ok(note.setup.clone()) };
         let known = {
             let (git_dir, note) = (git_dir.clone(), note.clone());
             blocking(move || Ok(hooks::setup(&git_dir, &note))).await?
         };
         let setup = match known.status {
             SetupStatus::Pending => match self.prepare(place, &git_dir, note, Hook::Setup).await? {
-                Some(run) => run.start(&self.shared.surroundings.helper).await,
-                None => Setup::default(),
+                Prepared::Run(run) => run.start(&self.shared.surroundings.helper).await,
+                Prepared::Nothing => Setup::default(),
+                Prepared::Unreadable(why) => Setup { status: SetupStatus::Failed, message: Some(why), log: None },
             },
             _ => known,
         };
@@ -285,15 +303,9 @@ impl Worktrees {
         }
     }
 
-    async fn prepare(
-        &self,
-        place: &Place,
-        git_dir: &Path,
-        note: &Note,
-        hook: Hook,
-    ) -> Result<Option<hooks::Run>, ApiError> {
-        let (shared, site, git_dir, note) = (self.shared.clone(), place.site.clone(), git_dir.to_owned(), note.clone());
-        blocking(move || hooks::prepare(&site, &shared.surroundings, &git_dir, &note, hook)).await
+    async fn prepare(&self, place: &Place, git_dir: &Path, note: &Note, hook: Hook) -> Result<Prepared, ApiError> {
+        let (shared, place, git_dir, note) = (self.shared.clone(), place.clone(), git_dir.to_owned(), note.clone());
+        blocking(move || hooks::prepare(&place.site, &shared.surroundings, &place.path, &git_dir, &note, hook)).await
     }
 
     /// Brings to its end what an earlier daemon had begun in any repository, and starts setups that it could not.
@@ -417,8 +429,15 @@ impl Worktrees {
     ///
     /// When what is to be run cannot be read.
     pub(crate) async fn tear_down(&self, place: &Place, note: &Note) -> Result<Setup, ApiError> {
-        let Some(git_dir) = hooks::git_dir_of(&place.path) else { return Ok(Setup::default()) };
-        let Some(run) = self.prepare(place, &git_dir, note, Hook::Teardown).await? else { return Ok(Setup::default()) };
+        let Some(git_dir) = tree::git_dir_of(&place.path) else { return Ok(Setup::default()) };
+        let run = match self.prepare(place, &git_dir, note, Hook::Teardown).await? {
+            Prepared::Run(run) => run,
+            Prepared::Nothing => return Ok(Setup::default()),
+            // Nobody knows whether there is one: that is said, and stops nothing.
+            Prepared::Unreadable(why) => {
+                return Ok(Setup { status: SetupStatus::Skipped, message: Some(why), log: None });
+            }
+        };
         let started = run.start(&self.shared.surroundings.helper).await;
         let teardown = match started.status {
             SetupStatus::Running => hooks::ended(&git_dir, Hook::Teardown).await,
@@ -432,14 +451,14 @@ impl Worktrees {
 
     /// Says whether the setup of a worktree runs.
     pub(crate) async fn setup_runs(&self, place: &Place) -> bool {
-        let Some(git_dir) = hooks::git_dir_of(&place.path) else { return false };
+        let Some(git_dir) = tree::git_dir_of(&place.path) else { return false };
         let look = move || Ok(hooks::how_it_is(&git_dir, Hook::Setup).status == SetupStatus::Running);
         blocking(look).await.unwrap_or(false)
     }
 
     /// Ends the setup of a worktree, if it runs.
     pub(crate) async fn stop_setup(&self, place: &Place) {
-        let Some(git_dir) = hooks::git_dir_of(&place.path) else { return };
+        let Some(git_dir) = tree::git_dir_of(&place.path) else { return };
         if let Err(error) = crate::hook::stop(&Hook::Setup.state(&git_dir)).await {
             tracing::warn!("the setup of {} cannot be stopped: {error}", place.slug);
         }
@@ -507,7 +526,7 @@ impl Worktrees {
     /// Returns whether the settings, hooks and servers of a directory may act.
     pub(crate) async fn is_trusted(&self, directory: &Path) -> Result<bool, ApiError> {
         let (shared, directory) = (self.shared.clone(), directory.to_owned());
-        blocking(move || Ok(list::around(&shared.home, &directory).is_none_or(|(_, note)| note.trusted))).await
+        blocking(move || Ok(list::around(&shared.home, &directory).is_trusted())).await
     }
 
     /// Returns what there is to know before a process starts in a directory, once its setup has run.
@@ -517,8 +536,17 @@ impl Worktrees {
     /// When the worktree is being archived.
     pub(crate) async fn ground(&self, directory: &Path) -> Result<Ground, ApiError> {
         let (shared, directory) = (self.shared.clone(), directory.to_owned());
-        let Some((place, note)) = blocking(move || Ok(list::around(&shared.home, &directory))).await? else {
-            return Ok(Ground { trusted: true, ..Ground::default() });
+        let (place, note) = match blocking(move || Ok(list::around(&shared.home, &directory))).await? {
+            Around::Ours(place, note) => (*place, *note),
+            Around::Nothing => return Ok(Ground { trusted: true, ..Ground::default() }),
+            Around::Unclear(why) => {
+                tracing::warn!("not trusted: {why}");
+                let note = format!(
+                    "paseo cannot tell whether this directory is trusted, and takes it as not trusted, so that its own \
+                     settings, hooks and servers are off: {why}."
+                );
+                return Ok(Ground { trusted: false, note: Some(note), ..Ground::default() });
+            }
         };
         let leaving = self.shared.leaving.lock().unwrap_or_else(PoisonError::into_inner).contains(&place.path);
         if leaving {
@@ -528,8 +556,9 @@ impl Worktrees {
             )
             .hint("`paseo worktree restore` brings it back"));
         }
-        self.set_up(&place, &note, true).await?;
-        Ok(Ground { trusted: note.trusted, variables: hooks::variables(&place.site, &note, &place.path) })
+        let setup = self.set_up(&place, &note, true).await?;
+        let variables = hooks::variables(&place.site, &note, &place.path);
+        Ok(Ground { trusted: note.trusted, note: hooks::failed(&setup), variables })
     }
 
     /// Returns the directories that a directory stands for: itself, and when it is the main checkout of a repository all

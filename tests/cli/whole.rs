@@ -135,6 +135,25 @@ fn a_worktree_is_archived_and_comes_back() {
 }
 
 #[test]
+fn a_worktree_is_found_by_its_name_outside_of_its_repository_and_by_its_branch() {
+    let place = Place::new();
+    let archive = ["worktree", "archive", "fix-it", "--yes", "--keep-branch"];
+    assert_eq!(place.run(&["worktree", "create", "fix/it"]).code, 0);
+    let outside = |args: &[&str]| Done::of(&place.command(args).current_dir(place.0.path()).output().expect("it runs"));
+    let done = outside(&archive);
+    assert!(done.code == 0 && done.stdout.starts_with("archived fix-it"), "{done:?}");
+    let unknown = outside(&archive);
+    assert!(unknown.code == 1 && unknown.stderr.contains("there is no worktree `fix-it`"), "{unknown:?}");
+    for run in [&outside as &dyn Fn(&[&str]) -> Done, &|args| place.run(args)] {
+        assert_eq!(place.run(&["worktree", "create", "--checkout", "fix/it"]).code, 0);
+        let done = run(&["worktree", "archive", "fix/it", "--yes", "--keep-branch"]);
+        assert!(done.code == 0 && done.stdout.starts_with("archived fix-it"), "{done:?}");
+    }
+    let unknown = place.run(&["worktree", "archive", "fix/it", "--yes"]);
+    assert!(unknown.code == 1 && unknown.stderr.contains("fix/it"), "{unknown:?}");
+}
+
+#[test]
 fn a_setup_that_fails_is_said_where_the_worktree_is_made() {
     let place = Place::new();
     std::fs::write(place.repository().join("paseo.json"), r#"{"worktree": {"setup": "echo broken; exit 3"}}"#)

@@ -16,7 +16,7 @@ use super::watching::until_text;
 use crate::lab::{Lab, timeline};
 
 /// A lab whose directory is a repository with this `paseo.json`.
-fn repository(settings: &serde_json::Value) -> Lab {
+pub(super) fn repository(settings: &serde_json::Value) -> Lab {
     let lab = Lab::new();
     git(&lab.work(), &["init", "--quiet", "--initial-branch=main"]);
     std::fs::write(lab.work().join("paseo.json"), settings.to_string()).expect("settings");
@@ -27,22 +27,22 @@ fn repository(settings: &serde_json::Value) -> Lab {
 }
 
 /// Runs git as nobody in particular, and returns what it printed.
-fn git(directory: &Path, args: &[&str]) -> String {
+pub(super) fn git(directory: &Path, args: &[&str]) -> String {
     let who = ["-c", "user.name=Test", "-c", "user.email=test@localhost"];
     let output = Command::new("git").arg("-C").arg(directory).args(who).args(args).output().expect("git");
     assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
 }
 
-fn branch_off(lab: &Lab, branch: &str) -> CreateWorktree {
+pub(super) fn branch_off(lab: &Lab, branch: &str) -> CreateWorktree {
     CreateWorktree { base_branch: None, ..CreateWorktree::branch_off(branch, "") }.cwd(lab.work().display().to_string())
 }
 
-fn archive(made: &Worktree) -> ArchiveWorktree {
+pub(super) fn archive(made: &Worktree) -> ArchiveWorktree {
     ArchiveWorktree { worktree_path: Some(made.worktree_path.clone()), ..ArchiveWorktree::default() }
 }
 
-async fn listed(client: &Client, lab: &Lab) -> Vec<ListedWorktree> {
+pub(super) async fn listed(client: &Client, lab: &Lab) -> Vec<ListedWorktree> {
     let list = ListWorktrees { cwd: Some(lab.work().display().to_string()), all: false };
     client.list_worktrees(list).await.expect("a list").worktrees
 }
@@ -55,7 +55,7 @@ fn open_gate(lab: &Lab) {
 /// What a hook does to wait at the gate.
 const AT_THE_GATE: &str = r#"read word < "$PASEO_SOURCE_CHECKOUT_PATH/gate""#;
 
-fn inside(lab: &Lab, agent: &AgentId) -> Client {
+pub(super) fn inside(lab: &Lab, agent: &AgentId) -> Client {
     let secret = std::fs::read_to_string(lab.home().join("secret")).expect("a secret");
     lab.client().token(paseo_daemon::token::Tokens::new("", secret.trim()).agent_token(agent))
 }
@@ -210,7 +210,7 @@ async fn a_setup_outlives_the_daemon_and_agents_wait_for_it_still() {
 }
 
 /// A repository with a pull request 7 whose `paseo.json` would leave a trace, and a remote that has it.
-fn with_pull_request(lab: &Lab) {
+pub(super) fn with_pull_request(lab: &Lab) {
     let bare = lab.path("remote.git");
     git(&lab.work(), &["init", "--quiet", "--bare", &bare.display().to_string()]);
     git(&lab.work(), &["remote", "add", "origin", &bare.display().to_string()]);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use paseo_sdk::catalogue::{AgentOutcome, CreateAgent, WaitUntil, WhenBusy};
 use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::machine::agent::{About, Changes, Input, Memory, Progress, as_it_is};
-use paseo_sdk::model::{AgentId, Mode, Prompt, PromptId, SetupStatus, Worktree};
+use paseo_sdk::model::{AgentId, Mode, Prompt, PromptId, Worktree};
 use paseo_sdk::operation::{Caller, Handle};
 use paseo_sdk::provider::LaunchSpec;
 use sha2::{Digest, Sha256};
@@ -61,8 +61,7 @@ impl Core {
             }
         };
         let (text, images) = (request.initial_prompt.clone(), request.images.clone());
-        let note = owned.live.view().agent.worktree.as_ref().and_then(failed_setup);
-        let prompt = Prompt { text, images, raw: request.raw, note };
+        let prompt = Prompt { text, images, raw: request.raw, note: None };
         owned.tell(Input::Prompt { id: prompt_id.clone(), prompt, when_busy: WhenBusy::Queue }).await?;
         Ok((owned, prompt_id))
     }
@@ -142,6 +141,7 @@ impl Core {
         id: &AgentId,
     ) -> Result<Arc<Owned>, ApiError> {
         plan.trusted = match &request.worktree {
+            // As it comes out, it is known only then.
             Some(wanted) => wanted.github_pr_number.is_none() || wanted.trust,
             None => self.worktrees.is_trusted(&plan.directory).await?,
         };
@@ -152,7 +152,7 @@ impl Core {
                     Some(cwd) => self.directory(caller, Some(cwd))?,
                     None => plan.directory.clone(),
                 };
-                Some(self.worktrees.with_progress(caller.reporter.clone()).create(wanted, &directory).await?)
+                Some(self.hands(caller).await?.create(wanted, &directory).await?)
             }
             None => None,
         };
@@ -259,14 +259,6 @@ struct Plan<'a> {
 fn usual_mode(kind: Kind<'_>, inherited: Option<&Mode>) -> Mode {
     let own = kind.variant.and_then(|variant| variant.mode.as_ref());
     own.into_iter().chain(inherited).min_by_key(|mode| mode.rank()).cloned().unwrap_or_default()
-}
-
-/// Says to an agent what its worktree lacks.
-fn failed_setup(worktree: &Worktree) -> Option<String> {
-    let failed = worktree.setup.status == SetupStatus::Failed;
-    let why = worktree.setup.message.as_deref().unwrap_or_default();
-    let log = worktree.setup.log.as_deref().map(|log| format!(" Its output is in {log}.")).unwrap_or_default();
-    failed.then(|| format!("The setup of this worktree failed: {why}.{log}"))
 }
 
 /// Returns with what an agent would be launched.

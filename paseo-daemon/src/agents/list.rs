@@ -1,6 +1,6 @@
 //! Listing agents, page by page.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use paseo_sdk::catalogue::{Agents, ListAgents};
 use paseo_sdk::error::ApiError;
@@ -10,6 +10,7 @@ use paseo_sdk::operation::{Caller, Handle};
 use super::limit;
 use crate::Core;
 use crate::owner::now;
+use crate::worktrees::real;
 
 impl Handle<ListAgents> for Core {
     async fn handle(&self, caller: Caller, request: ListAgents) -> Result<Agents, ApiError> {
@@ -27,7 +28,10 @@ impl Handle<ListAgents> for Core {
         let wanted = |agent: &Agent| {
             let archived = agent.status == Status::Archived;
             (!archived || request.include_archived || request.statuses.contains(&Status::Archived))
-                && places.as_ref().is_none_or(|places| places.iter().any(|place| belongs(agent, place)))
+                && places.as_ref().is_none_or(|places| {
+                    let whereabouts = Whereabouts::of(agent);
+                    places.iter().any(|place| whereabouts.are_within(place))
+                })
                 && (request.statuses.is_empty() || request.statuses.contains(&agent.status))
                 && since.is_none_or(|since| agent.updated_at >= since)
                 && request.labels.iter().all(|(label, value)| agent.labels.get(label) == Some(value))
@@ -55,8 +59,24 @@ fn read_cursor(cursor: &str) -> Result<(Timestamp, AgentId), ApiError> {
     Ok((Timestamp(time.parse().map_err(|_| refuse())?), id.parse().map_err(|_| refuse())?))
 }
 
-/// Returns whether an agent works in a directory or below, or in a worktree there.
+/// The directories that an agent works in: as they were given, and where those really are.
+pub(crate) struct Whereabouts(Vec<PathBuf>);
+
+impl Whereabouts {
+    pub(crate) fn of(agent: &Agent) -> Whereabouts {
+        let worktree = agent.worktree.as_ref().map(|worktree| &worktree.worktree_path);
+        let given = std::iter::once(&agent.cwd).chain(worktree).map(PathBuf::from);
+        Whereabouts(given.flat_map(|path| [real(&path), path]).collect())
+    }
+
+    /// Returns whether one of them is a directory or below it; `directory` is a real path, or one that is gone.
+    pub(crate) fn are_within(&self, directory: &Path) -> bool {
+        self.0.iter().any(|path| path.starts_with(directory))
+    }
+}
+
+/// Returns whether an agent works in a directory or below, or in a worktree there, through whatever link.
 pub(crate) fn belongs(agent: &Agent, directory: &Path) -> bool {
-    let worktree = agent.worktree.as_ref().map(|worktree| &worktree.worktree_path);
-    std::iter::once(&agent.cwd).chain(worktree).any(|path| Path::new(path).starts_with(directory))
+    let whereabouts = Whereabouts::of(agent);
+    whereabouts.are_within(directory) || whereabouts.are_within(&real(directory))
 }

@@ -1,5 +1,6 @@
 //! Branches that are made for worktrees, and go with them.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -10,7 +11,8 @@ use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::machine::worktree::{Branch, Note};
 
 use super::files::remove_file;
-use super::site::{Site, find_reference, internal};
+use super::site::{Site, find_reference, internal, io_error, said};
+use super::source::branch_too_long;
 use super::tree::{Registered, registered, reserved_branch};
 
 /// Finds what is there under a branch's name.
@@ -51,8 +53,13 @@ pub(super) fn make(site: &Site, note: &Note) -> Result<(), ApiError> {
         deref: false,
     };
     repository.edit_reference(edit).map_err(|error| {
-        ApiError::new(Code::Conflict, format!("branch `{branch}` cannot be made: {error:#}"))
-            .hint("another program may be changing branches of this repository: try again")
+        let what = format!("branch `{branch}` cannot be made");
+        match io_error(&error).map(std::io::Error::kind) {
+            None | Some(ErrorKind::AlreadyExists) => ApiError::new(Code::Conflict, format!("{what}: {}", said(&error)))
+                .hint("another program may be changing branches of this repository: try again"),
+            Some(ErrorKind::InvalidFilename) => branch_too_long(branch),
+            Some(_) => internal(&what, &error),
+        }
     })?;
     write_settings(site, &repository, branch, &own_settings(note))
 }

@@ -351,10 +351,6 @@ fn command(program: &str, env: &BTreeMap<String, String>, directory: &Path) -> C
     command
 }
 
-/// How often git is tried that met a worktree which was being made, and how long between.
-const ATTEMPTS: usize = 20;
-const PAUSE: Duration = Duration::from_millis(50);
-
 /// Runs a program and returns what it printed; an error is what it complained of. Dropped, or when patience is over, it
 /// ends the program with all that this started, and nobody else fetches before that is over.
 async fn run(mut command: Command, alone: &Alone, patience: Duration) -> Result<Vec<u8>, String> {
@@ -441,3 +437,7 @@ const PATIENCE_WITH_GH: Duration = Duration::from_secs(15);
 
 /// How long a program may take to end when it is told to.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// How often git is tried that met a worktree which was being made, and how long between.
+const ATTEMPTS: usize = 20;
+const PAUSE: Duration = Duration::from_millis(50);

@@ -59,13 +59,27 @@ fn gone(result: std::io::Result<()>) -> std::io::Result<()> {
 /// Says that a file could not be dealt with. A disk that is full or may not be written is the user's to mend.
 pub(super) fn failed(what: &str, path: &Path, error: &std::io::Error) -> ApiError {
     let message = format!("cannot {what} {}: {error}", path.display());
-    match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            ApiError::new(Code::Unavailable, message).hint("make room on the disk, then try again")
-        }
+    mend(ApiError::new(code_of(error.kind()), message), error.kind())
+}
+
+/// Returns how an answer calls what the system said.
+pub(super) fn code_of(kind: ErrorKind) -> Code {
+    match kind {
+        ErrorKind::StorageFull
+        | ErrorKind::QuotaExceeded
+        | ErrorKind::PermissionDenied
+        | ErrorKind::ReadOnlyFilesystem => Code::Unavailable,
+        _ => Code::Internal,
+    }
+}
+
+/// Says with an error what a person can do about what the system said.
+pub(super) fn mend(error: ApiError, kind: ErrorKind) -> ApiError {
+    match kind {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => error.hint("make room on the disk, then try again"),
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-            ApiError::new(Code::Unavailable, message).hint("let your user write there, then try again")
+            error.hint("let your user read and write there, then try again")
         }
-        _ => ApiError::new(Code::Internal, message),
+        _ => error,
     }
 }

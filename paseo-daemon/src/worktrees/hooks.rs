@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::files::names;
 use super::note::read_note;
 use super::site::{Site, real};
+use super::tree::git_dir_of;
 use crate::hook::{self, Order, State};
 use crate::launch::Helper;
 
@@ -128,7 +129,11 @@ pub(super) fn setup(git_dir: &Path, note: &Note) -> Setup {
         return note.setup.clone();
     }
     if !note.trusted {
-        let message = format!("this pull request is not trusted; `paseo worktree trust {}` runs it", note.slug);
+        let what = match note.pull_request {
+            Some(_) => "this pull request is not trusted",
+            None => "it comes from where nothing is trusted, as a pull request",
+        };
+        let message = format!("{what}; `paseo worktree trust {}` runs it", note.slug);
         return Setup { status: SetupStatus::Skipped, message: Some(message), log: None };
     }
     how_it_is(git_dir, Hook::Setup)
@@ -158,45 +163,54 @@ pub(super) struct Run {
     pub(super) git_dir: PathBuf,
 }
 
-/// Returns what a hook of a worktree would run; none where its base asks for nothing, or it is not trusted.
+/// What a hook of a worktree comes to.
+pub(super) enum Prepared {
+    /// Its base asks for nothing, or it is not trusted.
+    Nothing,
+    /// This is to be run.
+    Run(Box<Run>),
+    /// What its base asks for cannot be read.
+    Unreadable(String),
+}
+
+/// Reads what a hook of a worktree would run.
 pub(super) fn prepare(
     site: &Site,
     surroundings: &Surroundings,
+    tree: &Path,
     git_dir: &Path,
     note: &Note,
     hook: Hook,
-) -> Result<Option<Run>, ApiError> {
+) -> Result<Prepared, ApiError> {
     if !note.trusted {
-        return Ok(None);
+        return Ok(Prepared::Nothing);
     }
     let commands = match commands(&site.open()?, note) {
         Ok(commands) => commands,
-        // At its creation it was said already, and there is nothing to take down.
         Err(why) => {
             tracing::warn!("no {} for {}: {why}", hook.name(), note.slug);
-            return Ok(None);
+            return Ok(Prepared::Unreadable(format!("the {} cannot be read: {why}", hook.name())));
         }
     };
     let timeout = commands.setup_timeout.unwrap_or(TIMEOUT);
     let commands = commands.of(hook);
     if commands.is_empty() {
-        return Ok(None);
+        return Ok(Prepared::Nothing);
     }
-    let tree = site.tree(&note.slug);
     let mut env = surroundings.env.clone();
-    env.extend(variables(site, note, &tree));
+    env.extend(variables(site, note, tree));
     let order = Order {
         name: format!("{} {}", hook.name(), note.slug),
         marker: format!("{}-{}-{}", hook.name(), note.slug, uuid::Uuid::new_v4()),
         commands,
-        cwd: tree,
+        cwd: tree.to_owned(),
         env,
         timeout,
         log: hook.log(git_dir),
         state: hook.state(git_dir),
         keep: surroundings.keep.clone(),
     };
-    Ok(Some(Run { order, hook, git_dir: git_dir.to_owned() }))
+    Ok(Prepared::Run(Box::new(Run { order, hook, git_dir: git_dir.to_owned() })))
 }
 
 /// What hooks are told of their worktree.
@@ -208,6 +222,13 @@ pub(super) fn variables(site: &Site, note: &Note, tree: &Path) -> BTreeMap<Strin
     ]);
     variables.extend(note.port.map(|port| ("PASEO_WORKTREE_PORT".to_owned(), port.to_string())));
     variables
+}
+
+/// Says to an agent what its worktree lacks.
+pub(super) fn failed(setup: &Setup) -> Option<String> {
+    let why = setup.message.as_deref().unwrap_or_default();
+    let log = setup.log.as_deref().map(|log| format!(" Its output is in {log}.")).unwrap_or_default();
+    (setup.status == SetupStatus::Failed).then(|| format!("The setup of this worktree failed: {why}.{log}"))
 }
 
 impl Run {
@@ -294,18 +315,6 @@ fn known_ports(home: &Path) -> BTreeSet<i64> {
     ports
 }
 
-/// Reads where the git directory of a worktree is.
-pub(super) fn git_dir_of(tree: &Path) -> Option<PathBuf> {
-    let link = std::fs::read_to_string(tree.join(".git")).ok()?;
-    Some(tree.join(link.trim_end().strip_prefix("gitdir: ")?))
-}
-
-/// The ports that worktrees get: below those that systems give to outgoing connections.
-const PORTS: std::ops::Range<i64> = 21_000..31_000;
-
-/// How long a hook may take where `setupTimeout` says nothing.
-const TIMEOUT: Duration = Duration { milliseconds: 15 * 60 * 1000 };
-
 /// Refuses a hook that failed.
 pub(super) fn teardown_failed(slug: &str, teardown: &Setup) -> ApiError {
     let why = teardown.message.as_deref().unwrap_or("its teardown failed");
@@ -313,3 +322,9 @@ pub(super) fn teardown_failed(slug: &str, teardown: &Setup) -> ApiError {
         .hint("mend it and try again, or give `skipTeardown` (`--skip-teardown`)")
         .details(serde_json::json!({ "teardown": teardown }))
 }
+
+/// The ports that worktrees get: below those that systems give to outgoing connections.
+const PORTS: std::ops::Range<i64> = 21_000..31_000;
+
+/// How long a hook may take where `setupTimeout` says nothing.
+const TIMEOUT: Duration = Duration { milliseconds: 15 * 60 * 1000 };

@@ -42,7 +42,10 @@ pub(super) fn find_ours(site: &Site, slug: &str) -> Result<(Registered, Note), A
             .details(serde_json::json!({ "field": "worktreeSlug", "worktrees": slugs })));
     };
     let note = note.clone();
-    let tree = all.into_iter().find(|tree| tree.path == path).ok_or_else(|| internal("a worktree is gone", &slug))?;
+    let tree = all
+        .into_iter()
+        .find(|tree| tree.path == path)
+        .ok_or_else(|| ApiError::new(Code::Internal, format!("worktree `{slug}` is gone")))?;
     match owner_of(&path, Some(&tree), &repository) {
         Owner::Ours => Ok((tree, note)),
         Owner::Nobody => Err(refused(
@@ -156,7 +159,7 @@ fn has_own_commits(repository: &gix::Repository) -> gix::Result<bool> {
     Ok(repository.rev_walk(own).with_hidden(remote).all()?.next().is_some())
 }
 
-fn unreadable(tree: &Registered, error: &dyn std::fmt::Display) -> ApiError {
+fn unreadable(tree: &Registered, error: &(dyn std::error::Error + 'static)) -> ApiError {
     internal(&format!("cannot read the worktree {}", tree.path.display()), error)
 }
 

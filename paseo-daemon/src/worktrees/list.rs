@@ -1,6 +1,7 @@
 //! The worktrees of a repository as they are on disk, read from git each time.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::num::NonZero;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -14,10 +15,10 @@ use paseo_sdk::model::{ListedWorktree, Setup};
 
 use super::Place;
 use super::files::names;
-use super::hooks::{self, git_dir_of};
+use super::hooks;
 use super::note::{read_marks, read_note};
-use super::site::{Site, discover, find_reference, internal, real};
-use super::tree::{Registered, head_branch, registered};
+use super::site::{Site, discover, find_reference, internal, real, said};
+use super::tree::{Registered, git_dir_of, head_branch, registered};
 
 /// Lists the worktrees of one repository, by path. One that cannot be read says why and hides no other.
 pub(super) fn list(site: &Site) -> Result<Vec<ListedWorktree>, ApiError> {
@@ -179,15 +180,65 @@ pub(super) fn only_site_with(home: &Path, slug: &str) -> Result<Site, ApiError> 
     }
 }
 
-/// Finds the worktree that paseo made around a directory.
-pub(super) fn around(home: &Path, directory: &Path) -> Option<(Place, Note)> {
-    let root = real(home).join("worktrees");
-    let within = real(directory).strip_prefix(&root).ok()?.to_owned();
-    let mut parts = within.components();
-    let tree = root.join(parts.next()?).join(parts.next()?);
-    let note = read_note(&git_dir_of(&tree)?).ok().flatten()?;
-    let site = Site::of(home, &discover(&tree).ok()?).ok()?;
-    Some((Place::of(site, note.slug.clone()), note)).filter(|(place, _)| place.path == tree)
+/// What a directory is within.
+pub(super) enum Around {
+    /// Nothing that paseo made.
+    Nothing,
+    /// A worktree that paseo made, wherever it lies by now.
+    Ours(Box<Place>, Box<Note>),
+    /// Something that cannot be read.
+    Unclear(String),
+}
+
+impl Around {
+    pub(super) fn is_trusted(&self) -> bool {
+        match self {
+            Around::Nothing => true,
+            Around::Ours(_, note) => note.trusted,
+            Around::Unclear(_) => false,
+        }
+    }
+}
+
+/// Finds the worktree that paseo made around a directory. Where one is within another, it is trusted if both are.
+pub(super) fn around(home: &Path, directory: &Path) -> Around {
+    let directory = real(directory);
+    let mut found: Option<(Place, Note)> = None;
+    for tree in directory.ancestors() {
+        match (made_at(home, tree), &mut found) {
+            (Ok(None), _) => {}
+            (Ok(Some(outer)), None) => found = Some(outer),
+            (Ok(Some((_, outer))), Some((_, inner))) => inner.trusted &= outer.trusted,
+            (Err(why), _) => return Around::Unclear(why),
+        }
+    }
+    found.map_or(Around::Nothing, |(place, note)| Around::Ours(Box::new(place), Box::new(note)))
+}
+
+/// Reads the note of the worktree whose top a directory is, if paseo made one there; or says what cannot be read.
+fn made_at(home: &Path, tree: &Path) -> Result<Option<(Place, Note)>, String> {
+    // Whatever there is where paseo makes them has a note.
+    let lost = |why: &str| match tree.parent().and_then(Path::parent) == Some(&real(home).join("worktrees")) {
+        true => Err(format!("{} {why}", tree.display())),
+        false => Ok(None),
+    };
+    let link = tree.join(".git");
+    match link.metadata() {
+        Ok(metadata) if metadata.is_dir() => return Ok(None),
+        Ok(_) => {}
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return lost("has no `.git`");
+        }
+        Err(error) => return Err(format!("cannot read {}: {error}", link.display())),
+    }
+    let Some(git_dir) = git_dir_of(tree) else { return Err(format!("cannot read {}", link.display())) };
+    if !git_dir.is_dir() {
+        return Err(format!("its git directory {} is gone", git_dir.display()));
+    }
+    let Some(note) = read_note(&git_dir).map_err(|error| error.message)? else { return lost("has no note of paseo's") };
+    let repository = discover(tree).map_err(|error| internal("its repository cannot be opened", &error));
+    let site = repository.and_then(|repository| Site::of(home, &repository)).map_err(|error| error.message)?;
+    Ok(Some((Place { site, slug: note.slug.clone(), path: tree.to_owned() }, note)))
 }
 
 /// Returns a directory, and where it is the main checkout of a repository, or a bare one, all its worktrees as well.
@@ -220,6 +271,7 @@ impl Reader<'_> {
             problems.push(error.message.clone());
             &None
         });
+        let readable = problems.is_empty();
         let note = note.as_ref();
         let mut listed = ListedWorktree {
             worktree_path: tree.path.to_string_lossy().into_owned(),
@@ -234,7 +286,7 @@ impl Reader<'_> {
             ahead: None,
             behind: None,
             setup: note.map(|note| hooks::setup(&tree.git_dir, note)).unwrap_or_default(),
-            trusted: note.is_none_or(|note| note.trusted),
+            trusted: readable && note.is_none_or(|note| note.trusted),
             agents: Vec::new(),
             problem: None,
         };
@@ -245,12 +297,14 @@ impl Reader<'_> {
                 if let (Some(head), Some(note)) = (head, note) {
                     match self.distance(head.detach(), note) {
                         Ok((ahead, behind)) => (listed.ahead, listed.behind) = (Some(ahead), Some(behind)),
-                        Err(error) => problems.push(format!("cannot be compared with `{}`: {error:#}", note.base)),
+                        Err(error) => {
+                            problems.push(format!("cannot be compared with `{}`: {}", note.base, said(&error)))
+                        }
                     }
                 }
                 // Where it cannot be told, nobody should think that there is nothing to lose.
                 listed.dirty = differs(&linked, Some(1)).unwrap_or_else(|error| {
-                    problems.push(format!("its files cannot be compared: {error:#}"));
+                    problems.push(format!("its files cannot be compared: {}", said(&error)));
                     true
                 });
             }
@@ -269,8 +323,8 @@ impl Reader<'_> {
         }
         let name =
             tree.git_dir.file_name().and_then(|name| gix::path::os_str_into_bstr(name).ok()).ok_or("it is gone")?;
-        let proxy = self.repository.worktree_proxy_by_id(name).map_err(|error| format!("{error:#}"))?;
-        let mut linked = proxy.ok_or("it is gone")?.into_repo().map_err(|error| format!("{error:#}"))?;
+        let proxy = self.repository.worktree_proxy_by_id(name).map_err(|error| said(&error))?;
+        let mut linked = proxy.ok_or("it is gone")?.into_repo().map_err(|error| said(&error))?;
         // They share their objects, so what was read for one of them is there for the next.
         linked.objects = self.repository.objects.clone();
         Ok(linked)
@@ -308,9 +362,8 @@ impl Reader<'_> {
 }
 
 fn orphan(path: &Path, slug: String, error: ApiError) -> ListedWorktree {
-    let link = std::fs::read_to_string(path.join(".git")).unwrap_or_default();
-    let git_dir = Path::new(link.trim_end().strip_prefix("gitdir: ").unwrap_or_default());
-    let repository = git_dir.ancestors().nth(3).unwrap_or(git_dir);
+    let git_dir = git_dir_of(path).unwrap_or_default();
+    let repository = git_dir.ancestors().nth(3).unwrap_or(&git_dir);
     ListedWorktree {
         worktree_path: path.to_string_lossy().into_owned(),
         worktree_slug: slug,

@@ -14,7 +14,7 @@ use paseo_sdk::operation::{Caller, Handle};
 use super::{Leaving, Place, Worktrees};
 
 use crate::Core;
-use crate::agents::{Owned, belongs};
+use crate::agents::{Owned, Whereabouts, belongs};
 use crate::config::Scope;
 use crate::daemon::works;
 
@@ -23,7 +23,7 @@ impl Handle<CreateWorktree> for Core {
         request.source()?;
         self.may_trust(&caller, request.trust)?;
         let directory = self.directory(&caller, request.cwd.as_deref())?;
-        self.worktrees.with_progress(caller.reporter).create(&request, &directory).await
+        self.hands(&caller).await?.create(&request, &directory).await
     }
 }
 
@@ -35,11 +35,11 @@ impl Handle<ListWorktrees> for Core {
         };
         let mut worktrees = self.worktrees.list(directory.as_deref(), request.all).await?;
         let views: Vec<_> = self.agents.all().iter().map(|owned| owned.live.view()).collect();
+        let there = views.iter().map(|view| &view.agent).filter(|agent| agent.status != Status::Archived);
+        let there: Vec<_> = there.map(|agent| (&agent.agent_id, Whereabouts::of(agent))).collect();
         for worktree in &mut worktrees {
-            let here =
-                |agent: &&Agent| agent.status != Status::Archived && belongs(agent, Path::new(&worktree.worktree_path));
-            worktree.agents =
-                views.iter().map(|view| &view.agent).filter(here).map(|agent| agent.agent_id.clone()).collect();
+            let here = there.iter().filter(|(_, places)| places.are_within(Path::new(&worktree.worktree_path)));
+            worktree.agents = here.map(|(id, _)| (*id).clone()).collect();
         }
         Ok(catalogue::Worktrees { worktrees })
     }

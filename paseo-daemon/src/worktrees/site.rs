@@ -1,10 +1,13 @@
-//! Where a repository and its worktrees are, and what a base is: what is read before a request is queued.
+//! Where a repository and its worktrees are, and how it is opened.
 
+use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::machine::worktree::Note;
 use sha2::{Digest as _, Sha256};
+
+use super::files::{code_of, mend};
 
 /// A repository, and the directory in which its worktrees are made.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,7 +35,7 @@ impl Site {
         let here = discover(cwd).map_err(|error| match gix::discover::upwards(cwd) {
             Ok(_) => ApiError::new(
                 Code::Unsupported,
-                format!("cwd: the repository of {} cannot be opened: {error:#}", cwd.display()),
+                format!("cwd: the repository of {} cannot be opened: {}", cwd.display(), said(&error)),
             )
             .hint("`git status` there may say more")
             .details(serde_json::json!({ "field": "cwd" })),
@@ -120,7 +123,7 @@ impl Site {
 }
 
 /// Returns the real path of a directory that may not exist yet: git registers worktrees by that.
-pub(super) fn real(directory: &Path) -> PathBuf {
+pub(crate) fn real(directory: &Path) -> PathBuf {
     let found = directory.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
     match found.and_then(|(above, real)| Some(real.join(directory.strip_prefix(above).ok()?))) {
         // Joining nothing would leave a slash at the end.
@@ -129,7 +132,7 @@ pub(super) fn real(directory: &Path) -> PathBuf {
     }
 }
 
-/// With what the files begin that mark a worktree as half made. A slug has no dot.
+/// With what the files begin that mark a worktree as half made, or half removed. A slug has no dot.
 pub(super) const MARK_PREFIX: &str = ".making-";
 
 /// With what the names of directories begin that are left of worktrees which are put away.
@@ -179,6 +182,44 @@ pub(super) fn find_reference<'a>(
 }
 
 /// Puts something that should not have gone wrong into the words of an answer.
-pub(super) fn internal(what: &str, error: &dyn std::fmt::Display) -> ApiError {
-    ApiError::new(Code::Internal, format!("{what}: {error:#}"))
+pub(super) fn internal(what: &str, error: &(dyn Error + 'static)) -> ApiError {
+    tracing::info!("{what}: {error:?}");
+    let message = format!("{what}: {}", said(error));
+    match io_error(error).map(std::io::Error::kind) {
+        Some(kind) if !matches!(code_of(kind), Code::Internal) => mend(ApiError::new(code_of(kind), message), kind),
+        _ => ApiError::new(Code::Internal, message),
+    }
+}
+
+/// Says what went wrong in one line, the cause last.
+pub(super) fn said(error: &(dyn Error + 'static)) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for error in causes(error) {
+        let part = error.to_string();
+        // Some say their cause themselves.
+        if !part.is_empty() && !parts.iter().any(|said| said.contains(&part)) {
+            parts.push(part);
+        }
+    }
+    parts.join(": ")
+}
+
+/// Finds what the system said, if it was the cause.
+pub(super) fn io_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a std::io::Error> {
+    causes(error).into_iter().find_map(|error| error.downcast_ref())
+}
+
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> Vec<&'a (dyn Error + 'static)> {
+    match error.downcast_ref::<gix::Error>() {
+        Some(error) => error.iter_errors().collect(),
+        None => {
+            let mut causes = vec![error];
+            let mut next = error.source();
+            while let Some(error) = next {
+                causes.push(error);
+                next = error.source();
+            }
+            causes
+        }
+    }
 }

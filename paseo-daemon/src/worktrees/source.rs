@@ -15,6 +15,9 @@ pub(super) fn check_branch(name: &str) -> Result<(), ApiError> {
         // git takes such a reference but no such branch: it could not be told from an option.
         Ok(_) if name.starts_with('-') => "it begins with `-`".to_owned(),
         Ok(_) if name == "@" => "`@` means the current head".to_owned(),
+        Ok(_) if name.split('/').any(|part| part.len() > LONGEST_PART) || name.len() > LONGEST_NAME => {
+            return Err(branch_too_long(name));
+        }
         Ok(_) => return Ok(()),
         Err(error) => {
             let why = error.to_string();
@@ -24,6 +27,13 @@ pub(super) fn check_branch(name: &str) -> Result<(), ApiError> {
     let shown: String = name.chars().take(80).collect();
     Err(ApiError::invalid("branchName", format!("`{}` is not a branch name: {why}", shown.escape_debug()))
         .hint("`git help check-ref-format` has the rules; `fix/foo` is fine"))
+}
+
+/// Refuses a name for which there is no file.
+pub(super) fn branch_too_long(name: &str) -> ApiError {
+    let shown: String = name.chars().take(80).collect();
+    ApiError::invalid("branchName", format!("`{}…` is too long to be a branch's name", shown.escape_debug()))
+        .hint(format!("give one with at most {LONGEST_PART} bytes between slashes"))
 }
 
 /// Finds what a new branch shall start from. `here` is the checkout of the caller, in which `HEAD` has its meaning.
@@ -222,16 +232,7 @@ fn find_commit<'a>(here: &'a gix::Repository, text: &str) -> gix::Result<gix::Co
 
 /// Finds the repository's main branch: that of `origin/HEAD`, else `main`, `master`, else the current one.
 fn default_base(here: &gix::Repository) -> Result<Found<'_>, ApiError> {
-    let mut candidates = Vec::new();
-    let remote_head = here.try_find_reference("refs/remotes/origin/HEAD").ok().flatten();
-    if let Some(Some(target)) = remote_head.map(|head| head.target().try_name().map(|name| name.as_bstr().to_string()))
-    {
-        if let Some(branch) = target.strip_prefix("refs/remotes/origin/") {
-            candidates.push(format!("refs/heads/{branch}"));
-        }
-        candidates.push(target);
-    }
-    candidates.extend(["refs/heads/main".to_owned(), "refs/heads/master".to_owned()]);
+    let mut candidates = main_branches(here);
     let main = here.main_repo().map_err(|error| internal("cannot open the repository's main checkout", &error))?;
     if let Ok(Some(name)) = main.head_name() {
         candidates.push(name.as_bstr().to_string());
@@ -248,6 +249,21 @@ fn default_base(here: &gix::Repository) -> Result<Found<'_>, ApiError> {
         None => Err(ApiError::invalid("baseBranch", "this repository has no main branch to start from")
             .hint("name one: {\"baseBranch\": \"…\"}; `git branch -a` lists branches")),
     }
+}
+
+/// Returns what may be the repository's main branch by its name alone, in full.
+pub(super) fn main_branches(here: &gix::Repository) -> Vec<String> {
+    let mut candidates = Vec::new();
+    let remote_head = here.try_find_reference("refs/remotes/origin/HEAD").ok().flatten();
+    if let Some(Some(target)) = remote_head.map(|head| head.target().try_name().map(|name| name.as_bstr().to_string()))
+    {
+        if let Some(branch) = target.strip_prefix("refs/remotes/origin/") {
+            candidates.push(format!("refs/heads/{branch}"));
+        }
+        candidates.push(target);
+    }
+    candidates.extend(["refs/heads/main".to_owned(), "refs/heads/master".to_owned()]);
+    candidates
 }
 
 /// Finds a reference by its full name, and its commit.
@@ -280,3 +296,9 @@ fn empty(here: &gix::Repository) -> ApiError {
     )
     .hint("make the first one: `git commit --allow-empty -m start`")
 }
+
+/// The longest name of a file, less what stands behind it while git writes it: `.lock`.
+const LONGEST_PART: usize = 250;
+
+/// The longest name of a branch; its path is longer by that of the repository.
+const LONGEST_NAME: usize = 2048;

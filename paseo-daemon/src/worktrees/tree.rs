@@ -36,6 +36,12 @@ pub(super) fn registered(repository: &gix::Repository) -> Result<Vec<Registered>
         .collect())
 }
 
+/// Reads where the git directory of a worktree is.
+pub(super) fn git_dir_of(tree: &Path) -> Option<PathBuf> {
+    let link = std::fs::read_to_string(tree.join(".git")).ok()?;
+    Some(tree.join(link.trim_end().strip_prefix("gitdir: ")?))
+}
+
 /// Reads which branch a git directory has checked out; none when its head is detached or unreadable.
 pub(super) fn head_branch(git_dir: &Path) -> Option<String> {
     let head = std::fs::read_to_string(git_dir.join("HEAD")).ok()?;
@@ -105,10 +111,7 @@ pub(super) fn add(
     let checkout = |counting| prepared.checkout(counting, stop);
     let (tree, outcome) = report_checkout(reporter, &message, checkout).map_err(failed)?;
     match outcome.errors.first() {
-        Some(first) => Err(ApiError::new(
-            Code::Internal,
-            format!("cannot check out `{}` of `{what}`: {}", first.path, first.error),
-        )),
+        Some(first) => Err(internal(&format!("cannot check out `{}` of `{what}`", first.path), &first.error)),
         None => Ok(tree),
     }
 }
@@ -196,15 +199,14 @@ pub(super) fn owner_of(path: &Path, found: Option<&Registered>, repository: &gix
         Ok(metadata) if !metadata.is_dir() => return Owner::Foreign,
         Ok(_) => {}
     }
-    let link = std::fs::read_to_string(path.join(".git")).unwrap_or_default();
     let entries = names(path).unwrap_or_default();
-    let linked = link.trim_end().strip_prefix("gitdir: ").map(|target| path.join(target));
-    match (linked, found) {
+    let is_empty = || std::fs::metadata(path.join(".git")).map_or(true, |link| link.is_file() && link.len() == 0);
+    match (git_dir_of(path), found) {
         (Some(target), Some(tree)) if same(&target, &tree.git_dir) => Owner::Ours,
         // The registration went first.
         (Some(target), None) if !target.exists() && same_parent(&target, repository) => Owner::Ours,
         // Begun and cut short before a single file was there.
-        (None, _) if entries.iter().all(|name| name == ".git") && link.is_empty() => Owner::Ours,
+        (None, _) if entries.iter().all(|name| name == ".git") && is_empty() => Owner::Ours,
         _ => Owner::Foreign,
     }
 }

@@ -38,7 +38,7 @@ pub struct CreateWorktree {
     /// Answer only when the repository's setup has run; default true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait_for_setup: Option<bool>,
-    /// Trust a pull request: run its hooks and settings.
+    /// Trust a pull request, or what comes from one that is not trusted: run its hooks and settings.
     #[serde(default)]
     pub trust: bool,
 }
@@ -226,8 +226,7 @@ pub struct ArchivedWorktree {
 pub struct RestoreWorktree {
     /// The name of its directory. Of several that were archived under one name, the newest comes back.
     pub worktree_slug: String,
-    /// A directory of the repository, an absolute path. Default: that of the calling agent; without one, the only
-    /// repository in which a worktree of that name was archived.
+    /// A directory of the repository, an absolute path. Default: that of the calling agent; without one it is needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cwd: Option<String>,
     /// Answer only when the repository's setup has run; default true.

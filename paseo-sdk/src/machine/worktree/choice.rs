@@ -439,9 +439,13 @@ impl From<Conflict<'_>> for ApiError {
                     format!("branch `{branch}` exists already and is not {what}"),
                     serde_json::json!({ "field": head.field(), "branch": branch }),
                 )
-                .hint(format!(
-                    "{{\"action\": \"checkout\", \"refName\": \"{branch}\"}} gives the one that is there; or rename it: `git branch -m {branch} …`"
-                ))
+                .hint(match head {
+                    // Whatever is on a branch of that name, it is not what was asked for.
+                    Head::PullRequest { .. } => format!("rename that one: `git branch -m {branch} …`"),
+                    _ => format!(
+                        "{{\"action\": \"checkout\", \"refName\": \"{branch}\"}} gives the one that is there; or rename it: `git branch -m {branch} …`"
+                    ),
+                })
             }
             Conflict::Blocked { head, branch, by } => error(
                 format!("branch `{by}` leaves no room for `{branch}`: git keeps one as a file where the other needs a directory"),
