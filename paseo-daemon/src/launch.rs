@@ -11,6 +11,8 @@ use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::machine::agent::About;
 use paseo_sdk::model::{AgentId, Mode};
 use paseo_sdk::provider::{self, LaunchSpec, Program, Provider, Surroundings};
+use serde::Deserialize;
+use serde_json::Value;
 use tokio::sync::oneshot;
 
 use crate::fault::{Point, reached};
@@ -193,6 +195,8 @@ impl Launcher {
             system_prompt: None,
             trusted: true,
             mcp_config: None,
+            mcp_servers: BTreeMap::new(),
+            git_dir: None,
             rules: Vec::new(),
         };
         self.objection(provider, &spec, &env)
@@ -261,8 +265,10 @@ impl Launcher {
         let helper = self.helper()?;
         let files = Files::of(&self.agents, spec.agent_id.as_str());
         spec.mcp_config = Some(files.mcp_config()).filter(|file| file.exists()).map(|file| file.display().to_string());
+        spec.mcp_servers = mcp_servers(&files.mcp_config())?;
         // A worktree may have been trusted since.
         spec.trusted = ground.trusted;
+        spec.git_dir = ground.git_dir.map(|directory| directory.display().to_string());
         let launch = provider.launch(&spec, resume);
         let run_dir = files.runs().join(run.to_string());
         let socket = self.socket(&spec.agent_id, run).map_err(|error| format!("no place for a socket: {error}"))?;
@@ -290,6 +296,7 @@ impl Launcher {
             args: launch.args,
             env: env.into_iter().collect(),
             cwd: spec.cwd.into(),
+            setup: launch.setup,
             run_dir: run_dir.clone(),
             socket: socket.clone(),
             keep: self.keep.clone(),
@@ -385,6 +392,17 @@ async fn attach(socket: &Path, after: i64, directory: PathBuf) -> io::Result<Run
         Ok(_) => Err(io::ErrorKind::ConnectionReset.into()),
         Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "its shim lives and does not answer")),
     }
+}
+
+/// Reads the servers that an agent was given.
+fn mcp_servers(file: &Path) -> Result<BTreeMap<String, Value>, String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct McpConfig {
+        mcp_servers: BTreeMap<String, Value>,
+    }
+    let config: Option<McpConfig> = store::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    Ok(config.map(|config| config.mcp_servers).unwrap_or_default())
 }
 
 /// Returns the provider of an agent that was taken up.

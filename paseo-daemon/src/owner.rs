@@ -15,7 +15,7 @@ use paseo_sdk::machine::Machine;
 use paseo_sdk::machine::agent::{Agent, Fact, Heard, Input, Output, Refusal};
 use paseo_sdk::machine::{outbox, timeline};
 use paseo_sdk::model::Timestamp;
-use paseo_sdk::provider::{Event, Record, Session, Step, Tell, TellId, What};
+use paseo_sdk::provider::{Event, Record, Session, Step, Tell, TellId, Unsaid, What};
 use serde_json::json;
 use tokio::runtime::RuntimeFlavor;
 use tokio::sync::oneshot;
@@ -91,6 +91,8 @@ pub(crate) struct Process {
     session: Box<dyn Session>,
     /// What the session said by itself and the journal does not know as told.
     due: BTreeMap<TellId, String>,
+    /// What its program could not take yet.
+    unsaid: Vec<(TellId, Tell)>,
     running: Option<Running>,
     /// The last record that was there when the daemon attached: beyond it, what is heard is new.
     known: i64,
@@ -179,6 +181,7 @@ impl Owner {
             run,
             session,
             due,
+            unsaid: Vec::new(),
             running,
             known,
             attached: false,
@@ -290,6 +293,7 @@ impl Owner {
         if self.machine.handle(record.time(), Input::Heard(heard)).is_ok() {
             self.carry_out(&mut None).await;
         }
+        self.say_again().await;
         reached(Point::RecordHeard);
     }
 
@@ -302,6 +306,8 @@ impl Owner {
         process.attached = true;
         // A lost link may have lost that word.
         process.carrying = false;
+        // The machine says it again.
+        process.unsaid.clear();
         reached(Point::Linked);
         for (id, line) in std::mem::take(&mut process.due) {
             linked(running.words.write(id, line).await);
@@ -405,7 +411,7 @@ impl Owner {
     }
 
     async fn say(&mut self, id: TellId, tell: Tell) {
-        let Some(process) = &self.process else { return };
+        let Some(process) = &mut self.process else { return };
         let phrased = process.session.phrase(&id, &tell);
         reached(Point::Telling);
         match (phrased, &process.running) {
@@ -414,12 +420,24 @@ impl Owner {
                 reached(Point::Told);
             }
             (Ok(_), None) => {}
-            (Err(unsupported), _) => {
-                let input = Input::Unsayable { id, reason: unsupported.to_string() };
+            (Err(Unsaid::NotYet), _) => process.unsaid.push((id, tell)),
+            (Err(Unsaid::Never(reason)), _) => {
+                let input = Input::Unsayable { id, reason };
                 // What follows is done by the loop that called this.
                 let _ = self.machine.handle(now(), input);
             }
         }
+    }
+
+    /// Says what the program could not take before. What is no longer to be told is not said.
+    async fn say_again(&mut self) {
+        let Some(process) = self.process.as_mut().filter(|process| !process.unsaid.is_empty()) else { return };
+        for (id, tell) in std::mem::take(&mut process.unsaid) {
+            if self.machine.is_being_told(&id) {
+                self.say(id, tell).await;
+            }
+        }
+        self.carry_out(&mut None).await;
     }
 
     async fn write(

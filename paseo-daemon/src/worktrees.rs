@@ -73,6 +73,8 @@ pub(crate) struct Ground {
     pub(crate) trusted: bool,
     /// What hooks are told of their worktree.
     pub(crate) variables: BTreeMap<String, String>,
+    /// The git directory of its repository.
+    pub(crate) git_dir: Option<PathBuf>,
 }
 
 /// A tree that is being archived, until this is dropped.
@@ -514,8 +516,10 @@ impl Worktrees {
     /// When the worktree is being archived.
     pub(crate) async fn ground(&self, directory: &Path) -> Result<Ground, ApiError> {
         let (shared, directory) = (self.shared.clone(), directory.to_owned());
-        let Some((place, note)) = blocking(move || Ok(list::around(&shared.home, &directory))).await? else {
-            return Ok(Ground { trusted: true, ..Ground::default() });
+        let look = move || Ok((list::git_dir(&directory), list::around(&shared.home, &directory)));
+        let (git_dir, found) = blocking(look).await?;
+        let Some((place, note)) = found else {
+            return Ok(Ground { trusted: true, variables: BTreeMap::new(), git_dir });
         };
         let leaving = self.shared.leaving.lock().unwrap_or_else(PoisonError::into_inner).contains(&place.path);
         if leaving {
@@ -526,7 +530,8 @@ impl Worktrees {
             .hint("`paseo worktree restore` brings it back"));
         }
         self.set_up(&place, &note, true).await?;
-        Ok(Ground { trusted: note.trusted, variables: hooks::variables(&place.site, &note, &place.path) })
+        let variables = hooks::variables(&place.site, &note, &place.path);
+        Ok(Ground { trusted: note.trusted, variables, git_dir })
     }
 
     /// Returns the directories that a directory stands for: itself, and when it is the main checkout of a repository all

@@ -186,6 +186,11 @@ pub(super) fn around(home: &Path, directory: &Path) -> Option<(Place, Note)> {
     Some((Place::of(site, note.slug.clone()), note)).filter(|(place, _)| place.path == tree)
 }
 
+/// Returns the git directory that all worktrees of a directory's repository share.
+pub(super) fn git_dir(directory: &Path) -> Option<PathBuf> {
+    Some(real(discover(&real(directory)).ok()?.common_dir()))
+}
+
 /// Returns a directory, and where it is the main checkout of a repository, or a bare one, all its worktrees as well.
 pub(super) fn places(home: &Path, directory: PathBuf) -> Vec<PathBuf> {
     let real = real(&directory);
