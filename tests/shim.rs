@@ -46,6 +46,7 @@ impl Scratch {
             program: "sh".to_owned(),
             args: vec!["-c".to_owned(), script.to_owned()],
             env: vec![("PATH".to_owned(), path), ("SECRET".to_owned(), "only-in-memory".to_owned())],
+            setup: None,
             cwd: self.path.clone(),
             run_dir: self.path.join("runs").join(run.to_string()),
             socket: place::socket(&self.path, "a1", run.into())?,

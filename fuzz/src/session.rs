@@ -159,6 +159,8 @@ fn spec(mode: Mode) -> LaunchSpec {
         system_prompt: None,
         trusted: false,
         mcp_config: None,
+        mcp_servers: std::collections::BTreeMap::new(),
+        git_dir: None,
         rules: vec!["Bash(ls)".to_owned()],
     }
 }

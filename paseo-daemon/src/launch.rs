@@ -10,6 +10,8 @@ use std::time::Duration;
 use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::model::{AgentId, Mode};
 use paseo_sdk::provider::{LaunchSpec, Program, Provider, Surroundings};
+use serde::Deserialize;
+use serde_json::Value;
 use tokio::sync::oneshot;
 
 use crate::fault::{Point, reached};
@@ -202,6 +204,8 @@ impl Launcher {
             system_prompt: None,
             trusted: true,
             mcp_config: None,
+            mcp_servers: BTreeMap::new(),
+            git_dir: None,
             rules: Vec::new(),
         };
         self.objection(provider, &spec, &env)
@@ -276,8 +280,10 @@ impl Launcher {
         let helper = self.helper()?;
         let files = Files::of(&self.agents, spec.agent_id.as_str());
         spec.mcp_config = Some(files.mcp_config()).filter(|file| file.exists()).map(|file| file.display().to_string());
+        spec.mcp_servers = mcp_servers(&files.mcp_config())?;
         // A worktree may have been trusted since.
         spec.trusted = ground.trusted;
+        spec.git_dir = ground.git_dir.map(|directory| directory.display().to_string());
         let launch = kind.provider.launch(&spec, resume);
         let run_dir = files.runs().join(run.to_string());
         let socket = self.socket(&spec.agent_id, run).map_err(|error| format!("no place for a socket: {error}"))?;
@@ -306,6 +312,7 @@ impl Launcher {
             args: launch.args,
             env: env.into_iter().collect(),
             cwd: spec.cwd.into(),
+            setup: launch.setup,
             run_dir: run_dir.clone(),
             socket: socket.clone(),
             keep: self.keep.clone(),
@@ -404,6 +411,17 @@ async fn attach(socket: &Path, after: i64, directory: PathBuf) -> io::Result<Run
         Ok(_) => Err(io::ErrorKind::ConnectionReset.into()),
         Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "its shim lives and does not answer")),
     }
+}
+
+/// Reads the servers that an agent was given.
+fn mcp_servers(file: &Path) -> Result<BTreeMap<String, Value>, String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct McpConfig {
+        mcp_servers: BTreeMap<String, Value>,
+    }
+    let config: Option<McpConfig> = store::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    Ok(config.map(|config| config.mcp_servers).unwrap_or_default())
 }
 
 /// How often a shim that lives and cannot be connected to is tried, and how long between.

@@ -15,8 +15,8 @@ use paseo_sdk::item::Happening;
 use paseo_sdk::machine::Machine;
 use paseo_sdk::machine::agent::{Agent, Fact, Heard, Input, Output, Refusal};
 use paseo_sdk::machine::{outbox, timeline};
-use paseo_sdk::model::Timestamp;
-use paseo_sdk::provider::{Event, Provider, Record, Session, Step, Tell, TellId, What};
+use paseo_sdk::model::{Prompt, Timestamp};
+use paseo_sdk::provider::{Event, Provider, Record, Session, Step, Tell, TellId, Unsaid, What};
 use serde_json::json;
 use tokio::runtime::RuntimeFlavor;
 use tokio::sync::oneshot;
@@ -98,6 +98,8 @@ pub(crate) struct Process {
     session: Box<dyn Session>,
     /// What the session said by itself and the journal does not know as told.
     due: BTreeMap<TellId, String>,
+    /// What its program could not take yet.
+    unsaid: Vec<(TellId, Tell)>,
     running: Option<Running>,
     /// The last record that was there when the daemon attached: beyond it, what is heard is new.
     known: i64,
@@ -198,6 +200,7 @@ impl Owner {
             run,
             session,
             due,
+            unsaid: Vec::new(),
             running,
             known,
             attached: false,
@@ -309,6 +312,7 @@ impl Owner {
         if self.machine.handle(record.time(), Input::Heard(heard)).is_ok() {
             self.carry_out(&mut None).await;
         }
+        self.say_again().await;
         reached(Point::RecordHeard);
     }
 
@@ -321,6 +325,8 @@ impl Owner {
         process.attached = true;
         // A lost link may have lost that word.
         process.carrying = false;
+        // The machine says it again.
+        process.unsaid.clear();
         reached(Point::Linked);
         for (id, line) in std::mem::take(&mut process.due) {
             linked(running.words.write(id, line).await);
@@ -424,27 +430,44 @@ impl Owner {
         self.process.as_ref()?.running.as_ref()
     }
 
-    async fn say(&mut self, id: TellId, mut tell: Tell) {
+    async fn say(&mut self, id: TellId, tell: Tell) {
         let Some(process) = &mut self.process else { return };
-        if let Tell::Prompt(prompt) = &mut tell
-            && let Some(note) = process.running.as_mut().and_then(|running| running.note.take())
-        {
-            prompt.note = Some(prompt.note.take().map_or_else(|| note.clone(), |other| format!("{note}\n{other}")));
-        }
-        let phrased = process.session.phrase(&id, &tell);
+        let note = process.running.as_ref().and_then(|running| running.note.as_deref());
+        let phrased = match (note, &tell) {
+            (Some(note), Tell::Prompt(prompt)) => {
+                let note = prompt.note.as_ref().map_or_else(|| note.to_owned(), |other| format!("{note}\n{other}"));
+                process.session.phrase(&id, &Tell::Prompt(Prompt { note: Some(note), ..prompt.clone() }))
+            }
+            _ => process.session.phrase(&id, &tell),
+        };
         reached(Point::Telling);
-        match (phrased, &process.running) {
+        match (phrased, &mut process.running) {
             (Ok(line), Some(running)) => {
+                if matches!(tell, Tell::Prompt(_)) {
+                    running.note = None;
+                }
                 linked(running.words.write(id, line).await);
                 reached(Point::Told);
             }
             (Ok(_), None) => {}
-            (Err(unsupported), _) => {
-                let input = Input::Unsayable { id, reason: unsupported.to_string() };
+            (Err(Unsaid::NotYet), _) => process.unsaid.push((id, tell)),
+            (Err(Unsaid::Never(reason)), _) => {
+                let input = Input::Unsayable { id, reason };
                 // What follows is done by the loop that called this.
                 let _ = self.machine.handle(now(), input);
             }
         }
+    }
+
+    /// Says what the program could not take before. What is no longer to be told is not said.
+    async fn say_again(&mut self) {
+        let Some(process) = self.process.as_mut().filter(|process| !process.unsaid.is_empty()) else { return };
+        for (id, tell) in std::mem::take(&mut process.unsaid) {
+            if self.machine.is_being_told(&id) {
+                self.say(id, tell).await;
+            }
+        }
+        self.carry_out(&mut None).await;
     }
 
     async fn write(

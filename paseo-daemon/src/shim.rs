@@ -55,6 +55,9 @@ pub struct Launching {
     pub env: Vec<(String, String)>,
     /// The directory that it starts in.
     pub cwd: PathBuf,
+    /// What the record of its start says of how it was set up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setup: Option<String>,
     /// The run's directory, absolute; the shim makes it, and there must be no journal in it.
     pub run_dir: PathBuf,
     /// Where the shim listens: see [`place::socket`].

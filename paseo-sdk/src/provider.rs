@@ -87,8 +87,8 @@ pub trait Session: Send {
     ///
     /// # Errors
     ///
-    /// When the program has no words for it.
-    fn phrase(&self, id: &TellId, tell: &Tell) -> Result<String, Unsupported>;
+    /// When the program has no words for it, or cannot take it yet: then it is asked again after the records to come.
+    fn phrase(&self, id: &TellId, tell: &Tell) -> Result<String, Unsaid>;
 
     /// Returns what a session of the same version needs in order to go on without the records before, as text for
     /// `What::Carried`.
@@ -167,6 +167,12 @@ pub struct LaunchSpec {
     /// A private file with MCP servers for it.
     #[serde(default)]
     pub mcp_config: Option<String>,
+    /// The servers of that file, by name.
+    #[serde(default)]
+    pub mcp_servers: BTreeMap<String, serde_json::Value>,
+    /// The git directory of the repository that it works in, which commits are written to.
+    #[serde(default)]
+    pub git_dir: Option<String>,
     /// What it need not ask for, because somebody has allowed it for good before this launch; in the program's words.
     #[serde(default)]
     pub rules: Vec<String>,
@@ -181,6 +187,8 @@ pub struct Launch {
     pub args: Vec<String>,
     /// Variables added to the agent's environment.
     pub env: Vec<(String, String)>,
+    /// What its session is to know of how it was set up, which the journal keeps; never a secret.
+    pub setup: Option<String>,
 }
 
 /// A program to run.
@@ -223,6 +231,9 @@ pub enum What {
         /// When it started, as the system tells it: with the pid, its identity.
         #[serde(rename = "startTime")]
         start_time: i64,
+        /// What `Launch::setup` was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        setup: Option<String>,
     },
     /// It wrote a line to its standard output.
     Said(Line),
@@ -456,6 +467,23 @@ pub struct Ending {
     pub message: Option<String>,
     /// Tokens and money of the turn.
     pub usage: Usage,
+}
+
+/// Why something is not said to a program.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unsaid {
+    /// It cannot take it yet.
+    #[error("it cannot take it yet")]
+    NotYet,
+    /// It cannot be said, for this reason.
+    #[error("{0}")]
+    Never(String),
+}
+
+impl From<Unsupported> for Unsaid {
+    fn from(unsupported: Unsupported) -> Unsaid {
+        Unsaid::Never(unsupported.to_string())
+    }
 }
 
 /// What a provider has no words for.

@@ -5,7 +5,8 @@ use std::collections::{BTreeSet, VecDeque};
 use paseo_sdk::model::{Mode, Outcome, PermissionKind, Prompt, RequestId, Usage};
 use paseo_sdk::provider::shell::{Exit, Saying, Shell, Word};
 use paseo_sdk::provider::{
-    Ask, Ending, Event, LaunchSpec, Line, Provider, Record, Session, Step, Tell, TellId, Traits, Unsupported, What,
+    Ask, Ending, Event, LaunchSpec, Line, Provider, Record, Session, Step, Tell, TellId, Traits, Unsaid, Unsupported,
+    What,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -372,16 +373,16 @@ impl Session for Talk {
         events.into_iter().map(Step::Event).collect()
     }
 
-    fn phrase(&self, id: &TellId, tell: &Tell) -> Result<String, Unsupported> {
+    fn phrase(&self, id: &TellId, tell: &Tell) -> Result<String, Unsaid> {
         match tell {
             Tell::Prompt(prompt) if prompt.text == "unspeakable" => {
-                Err(Unsupported { provider: "talk", what: "say that" })
+                Err(Unsupported { provider: "talk", what: "say that" }.into())
             }
             Tell::Prompt(Prompt { note: None, .. }) => Ok(format!("prompt {id}")),
             Tell::Prompt(Prompt { note: Some(note), .. }) => Ok(format!("prompt {id} {NOTED} {note}")),
             Tell::Answer { request_id, .. } => Ok(format!("answer {request_id}")),
             Tell::Interrupt {} => Ok("interrupt".to_owned()),
-            Tell::Mode(Mode::FullAccess) => Err(Unsupported { provider: "talk", what: "change to that" }),
+            Tell::Mode(Mode::FullAccess) => Err(Unsupported { provider: "talk", what: "change to that" }.into()),
             Tell::Mode(mode) => Ok(format!("mode {mode}")),
             Tell::Model(model) => Ok(format!("model {model}")),
         }

@@ -9,7 +9,7 @@ use paseo_sdk::machine::Machine;
 use paseo_sdk::machine::agent::{About, Agent, Changes, Fact, Heard, Input, Memory, Output, Progress, Refusal, View};
 use paseo_sdk::machine::timeline::{self, Timeline};
 use paseo_sdk::model::{self, Mode, Prompt, Timestamp};
-use paseo_sdk::provider::{Event, Exit, LaunchSpec, Line, Record, Session, Step, TellId, What};
+use paseo_sdk::provider::{Event, Exit, LaunchSpec, Line, Record, Session, Step, Tell, TellId, Unsaid, What};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -102,6 +102,7 @@ struct Process {
     run: i64,
     session: Box<dyn Session>,
     due: BTreeMap<TellId, String>,
+    unsaid: Vec<(TellId, Tell)>,
     known: i64,
     attached: bool,
     last: i64,
@@ -236,8 +237,8 @@ impl World {
             "a session that is made again knows the rules of its launch"
         );
         let session = self.kind.session(&spec);
-        let (due, attached, last, carrying, sent) = (BTreeMap::new(), false, 0, false, None);
-        let process = Process { run, session, due, known, attached, last, carrying, sent };
+        let (due, unsaid, attached, last, carrying, sent) = (BTreeMap::new(), Vec::new(), false, 0, false, None);
+        let process = Process { run, session, due, unsaid, known, attached, last, carrying, sent };
         self.daemon().process = Some(process);
     }
 
@@ -357,7 +358,6 @@ impl World {
     }
 
     fn carry_out_one(&mut self, output: Output) -> Lives {
-        let now = self.now;
         match output {
             Output::Keep(line) => {
                 self.on_disk(|world| {
@@ -378,15 +378,7 @@ impl World {
             }
             Output::Tell(id, tell) => {
                 self.asked.push(format!("tell {id}"));
-                let Some(process) = &self.daemon().process else { return Ok(()) };
-                let run = process.run;
-                match process.session.phrase(&id, &tell) {
-                    Ok(line) => self.send(run, Word::Write(id, line)),
-                    Err(unsupported) => {
-                        let input = Input::Unsayable { id, reason: unsupported.to_string() };
-                        self.daemon().agent.handle(now, input).expect("this is never refused");
-                    }
-                }
+                self.say(id, tell);
             }
             Output::Close => {
                 self.asked.push("close".to_owned());
@@ -445,6 +437,20 @@ impl World {
         }
     }
 
+    fn say(&mut self, id: TellId, tell: Tell) {
+        let now = self.now;
+        let Some(process) = &mut self.daemon().process else { return };
+        let run = process.run;
+        match process.session.phrase(&id, &tell) {
+            Ok(line) => self.send(run, Word::Write(id, line)),
+            Err(Unsaid::NotYet) => process.unsaid.push((id, tell)),
+            Err(Unsaid::Never(reason)) => {
+                let input = Input::Unsayable { id, reason };
+                self.daemon().agent.handle(now, input).expect("this is never refused");
+            }
+        }
+    }
+
     fn send(&mut self, run: i64, word: Word) {
         self.runs.get_mut(&run).expect("the run is there").pipe.push_back(word);
     }
@@ -474,7 +480,7 @@ impl World {
         let program = self.kind.program(deaf, &spec, resume.as_deref());
         let (journal, pipe, told) = (Journal::new(), VecDeque::new(), Vec::new());
         let mut it = Run { spec, resume, journal, program, alive: true, told, pipe };
-        it.journal.note(self.now, What::Launched { pid: 100 + run, start_time: 0 });
+        it.journal.note(self.now, What::Launched { pid: 100 + run, start_time: 0, setup: None });
         assert!(self.runs.insert(run, it).is_none(), "run {run} is there already");
     }
 
@@ -561,6 +567,13 @@ impl World {
         self.tally.events += 1;
         let heard = Heard { run, record: record.seq, at: record.time(), fact, events };
         self.daemon().agent.handle(record.time(), Input::Heard(heard)).expect("a record is never refused");
+        self.carry_out()?;
+        let unsaid = self.daemon().process.as_mut().map(|process| std::mem::take(&mut process.unsaid));
+        for (id, tell) in unsaid.into_iter().flatten() {
+            if self.daemon().agent.is_being_told(&id) {
+                self.say(id, tell);
+            }
+        }
         self.carry_out()
     }
 
@@ -571,6 +584,7 @@ impl World {
         }
         process.attached = true;
         process.carrying = false;
+        process.unsaid.clear();
         let run = process.run;
         let due = std::mem::take(&mut process.due);
         if !self.runs[&run].alive {

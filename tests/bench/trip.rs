@@ -65,6 +65,7 @@ impl Shim {
             program: "cat".to_owned(),
             args: Vec::new(),
             env: vec![("PATH".to_owned(), std::env::var("PATH")?)],
+            setup: None,
             cwd: stage.work(),
             run_dir: stage.work().join("echo"),
             socket: place::socket(&home, "echo", 1)?,

@@ -16,6 +16,8 @@ fn spec() -> LaunchSpec {
         system_prompt: Some("never in the arguments".to_owned()),
         trusted: true,
         mcp_config: None,
+        mcp_servers: BTreeMap::new(),
+        git_dir: None,
         rules: Vec::new(),
     }
 }

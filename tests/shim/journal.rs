@@ -30,7 +30,7 @@ async fn what_an_agent_says_and_is_told_is_in_its_journal() -> Result {
     let records: Vec<Record> = journal::read(&run.launching.run_dir)?.collect::<Result<_, _>>()?;
     let numbers: Vec<i64> = records.iter().map(|record| record.seq).collect();
     assert_eq!(numbers, (1..=8).collect::<Vec<i64>>());
-    let launched = What::Launched { pid: run.ready.pid, start_time: run.ready.start_time };
+    let launched = What::Launched { pid: run.ready.pid, start_time: run.ready.start_time, setup: None };
     assert_eq!(records[0].what, launched);
     let told = |record: &&Record| matches!(record.what, What::Told { .. });
     let told: Vec<What> = records.iter().filter(told).map(|record| record.what.clone()).collect();

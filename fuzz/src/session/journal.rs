@@ -55,7 +55,7 @@ pub(super) fn anything(bytes: &mut Bytes<'_>, provider: &str, session: &dyn Sess
 }
 
 fn launched() -> What {
-    What::Launched { pid: 7, start_time: 9 }
+    What::Launched { pid: 7, start_time: 9, setup: None }
 }
 
 fn exited(bytes: &mut Bytes<'_>) -> What {

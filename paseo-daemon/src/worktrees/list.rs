@@ -241,6 +241,11 @@ fn made_at(home: &Path, tree: &Path) -> Result<Option<(Place, Note)>, String> {
     Ok(Some((Place { site, slug: note.slug.clone(), path: tree.to_owned() }, note)))
 }
 
+/// Returns the git directory that all worktrees of a directory's repository share.
+pub(super) fn git_dir(directory: &Path) -> Option<PathBuf> {
+    Some(real(discover(&real(directory)).ok()?.common_dir()))
+}
+
 /// Returns a directory, and where it is the main checkout of a repository, or a bare one, all its worktrees as well.
 pub(super) fn places(home: &Path, directory: PathBuf) -> Vec<PathBuf> {
     let real = real(&directory);

@@ -319,6 +319,12 @@ impl Agent {
         self.turn.is_none() && self.returned.is_empty() && self.asks.is_empty()
     }
 
+    /// Returns whether the process is to be told this, and has not been, as far as is known.
+    #[must_use]
+    pub fn is_being_told(&self, id: &TellId) -> bool {
+        self.outbox.is_handed(id)
+    }
+
     /// Whether the journal is known to its end, so that what it does not know as told was not told.
     fn knows_what_was_told(&self) -> bool {
         !self.restoring && !matches!(self.process, Process::Live { attached: false, .. })

@@ -244,6 +244,12 @@ impl Outbox {
         self.tells.iter().find(handed).map(|kept| &kept.id)
     }
 
+    /// Returns whether this is handed over and not in the journal yet.
+    #[must_use]
+    pub fn is_handed(&self, id: &TellId) -> bool {
+        self.find(id).is_some_and(|kept| kept.state == State::Handed)
+    }
+
     /// Returns whether something was told that the agent has not taken.
     #[must_use]
     pub fn has_untaken(&self) -> bool {

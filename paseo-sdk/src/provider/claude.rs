@@ -73,6 +73,7 @@ impl Provider for Claude {
             program: Program::Named("claude".to_owned()),
             args,
             env: ENVIRONMENT.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            setup: None,
         }
     }
 

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::output::Output;
 use super::{
-    Ask, Ending, Event, Launch, LaunchSpec, Program, Provider, Record, Session, Step, Tell, TellId, Traits,
+    Ask, Ending, Event, Launch, LaunchSpec, Program, Provider, Record, Session, Step, Tell, TellId, Traits, Unsaid,
     Unsupported, What,
 };
 use crate::item::{Content, Item, Tool, ToolCall, ToolStatus};
@@ -38,7 +38,12 @@ impl Provider for Shell {
     }
 
     fn launch(&self, _: &LaunchSpec, _: Option<&str>) -> Launch {
-        Launch { program: Program::Helper, args: vec!["__bridge".to_owned(), "shell".to_owned()], env: Vec::new() }
+        Launch {
+            program: Program::Helper,
+            args: vec!["__bridge".to_owned(), "shell".to_owned()],
+            env: Vec::new(),
+            setup: None,
+        }
     }
 
     fn session(&self, spec: &LaunchSpec) -> Box<dyn Session> {
@@ -171,10 +176,10 @@ impl Session for Transcript {
         events.into_iter().map(Step::Event).collect()
     }
 
-    fn phrase(&self, id: &TellId, tell: &Tell) -> Result<String, Unsupported> {
+    fn phrase(&self, id: &TellId, tell: &Tell) -> Result<String, Unsaid> {
         let word = match tell {
             Tell::Prompt(prompt) if !prompt.images.is_empty() => {
-                return Err(Unsupported { provider: "shell", what: "take pictures" });
+                return Err(Unsupported { provider: "shell", what: "take pictures" }.into());
             }
             Tell::Prompt(prompt) => Word::Run { id: id.clone(), script: prompt.text.clone(), ask: self.asks },
             Tell::Answer { request_id, decision } => Word::Answer {
@@ -184,8 +189,10 @@ impl Session for Transcript {
                 script: decision.updated_input.as_ref().and_then(|input| input["command"].as_str()).map(str::to_owned),
             },
             Tell::Interrupt {} => Word::Interrupt {},
-            Tell::Mode(_) => return Err(Unsupported { provider: "shell", what: "change its mode while it runs" }),
-            Tell::Model(_) => return Err(Unsupported { provider: "shell", what: "use a model" }),
+            Tell::Mode(_) => {
+                return Err(Unsupported { provider: "shell", what: "change its mode while it runs" }.into());
+            }
+            Tell::Model(_) => return Err(Unsupported { provider: "shell", what: "use a model" }.into()),
         };
         Ok(json!(word).to_string())
     }

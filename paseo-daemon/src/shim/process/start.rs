@@ -90,7 +90,7 @@ impl Shim {
         };
         // What cannot be written here is written again when the disk has room.
         let noted = journal
-            .note(What::Launched { pid: ready.pid, start_time: ready.start_time })
+            .note(What::Launched { pid: ready.pid, start_time: ready.start_time, setup: launching.setup.clone() })
             .and_then(|()| journal.flush());
         let _ = lock.write_all(&serde_json::to_vec(&ready).unwrap_or_default());
         let limit = launching.limits.line;

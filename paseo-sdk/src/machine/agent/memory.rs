@@ -86,6 +86,8 @@ impl About {
             system_prompt: self.system_prompt.clone(),
             trusted: self.trusted,
             mcp_config: None,
+            mcp_servers: BTreeMap::new(),
+            git_dir: None,
             rules: Vec::new(),
         }
     }

@@ -17,7 +17,7 @@ use super::wire::{self, blocks, clip, text};
 use super::{mode_of, own_mode};
 use crate::item::{Content, Item};
 use crate::model::{ItemId, Mode, Outcome, Usage};
-use crate::provider::{Ending, Event, LaunchSpec, Record, Session, Step, Tell, TellId, Unsupported, What};
+use crate::provider::{Ending, Event, LaunchSpec, Record, Session, Step, Tell, TellId, Unsaid, Unsupported, What};
 
 /// The meaning of one journal.
 pub(super) struct Transcript {
@@ -628,7 +628,7 @@ impl Session for Transcript {
         out
     }
 
-    fn phrase(&self, id: &TellId, tell: &Tell) -> Result<String, Unsupported> {
+    fn phrase(&self, id: &TellId, tell: &Tell) -> Result<String, Unsaid> {
         Ok(match tell {
             Tell::Prompt(prompt) => wire::prompt(id, prompt),
             Tell::Answer { request_id, decision } => {
@@ -641,7 +641,9 @@ impl Session for Transcript {
             },
             Tell::Mode(Mode::FullAccess) => {
                 // The program refuses it in a process that was not started so.
-                return Err(Unsupported { provider: "claude", what: "take up `full-access` in a process that runs" });
+                return Err(
+                    Unsupported { provider: "claude", what: "take up `full-access` in a process that runs" }.into()
+                );
             }
             Tell::Mode(mode) => {
                 wire::control(&id.0, json!({ "subtype": "set_permission_mode", "mode": own_mode(mode) }))
