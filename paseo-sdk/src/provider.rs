@@ -6,6 +6,7 @@ pub mod claude;
 pub mod shell;
 
 mod output;
+mod value;
 
 use std::collections::BTreeMap;
 

@@ -11,7 +11,7 @@ mod transcript;
 mod wire;
 
 use self::transcript::Transcript;
-use super::{Installed, Launch, LaunchSpec, Objection, Program, Provider, Session, Surroundings, Traits};
+use super::{Installed, Launch, LaunchSpec, Objection, Program, Provider, Session, Surroundings, Traits, value};
 use serde_json::Value;
 
 use crate::model::{Mode, Model};
@@ -117,8 +117,8 @@ impl Provider for Claude {
         let line: Value = serde_json::from_str(said).ok()?;
         let models = line["response"]["response"]["models"].as_array()?;
         let one = |model: &Value| Model {
-            model: wire::text(model, "value").to_owned(),
-            name: wire::text(model, "displayName").to_owned(),
+            model: value::text(model, "value").to_owned(),
+            name: value::text(model, "displayName").to_owned(),
             description: model["description"].as_str().map(str::to_owned),
             thinking: model["supportedEffortLevels"]
                 .as_array()
@@ -149,7 +149,7 @@ fn mode_of(own: &str) -> Mode {
         "default" => Mode::Default,
         "acceptEdits" => Mode::Auto,
         "bypassPermissions" => Mode::FullAccess,
-        name => Mode::Native { provider: "claude".to_owned(), name: wire::clip(name, 64) },
+        name => Mode::Native { provider: "claude".to_owned(), name: value::clip(name, 64) },
     }
 }
 

@@ -6,9 +6,9 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use super::tool::title;
-use super::wire::{self, clip, clipped, text};
 use super::{mode_of, own_mode};
 use crate::model::{Behavior, Decision, Mode, PermissionKind, PermissionOption, RequestId};
+use crate::provider::value::{self, clip, clipped, text};
 use crate::provider::{self, Unsupported};
 
 /// A question that is not answered.
@@ -60,7 +60,7 @@ impl fmt::Display for Rule {
 impl Ask {
     /// Reads a `can_use_tool`; returns what is remembered of it, and what people see.
     pub(super) fn read(line: &Value) -> (Ask, provider::Ask) {
-        let (request, id) = (&line["request"], wire::id(line, "request_id"));
+        let (request, id) = (&line["request"], value::id(line, "request_id"));
         let tool = text(request, "tool_name");
         let input = &request["input"];
         let kind = match tool {
@@ -100,7 +100,7 @@ impl Ask {
         };
         let ask = Ask {
             id,
-            call: wire::id(request, "tool_use_id"),
+            call: value::id(request, "tool_use_id"),
             title,
             kind,
             rules,

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::wire::{clip, text};
 use crate::item::{TodoEntry, TodoStatus};
+use crate::provider::value::{clip, text};
 
 /// The list as it is now.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::wire::{self, clip, clipped, text};
 use crate::item::{Content, Item, Tool, ToolCall, ToolStatus};
 use crate::model::ItemId;
 use crate::provider::output::Output;
+use crate::provider::value::{self, clip, clipped, push_line, text};
 
 /// A tool call that has not ended.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -31,7 +31,7 @@ impl Call {
     /// Reads a `tool_use`; `room` is what its input may weigh.
     pub(super) fn new(block: &Value, parent: Option<String>, room: usize) -> Call {
         let input = clipped(&block["input"], LONGEST_INPUT, room.min(MOST_INPUT));
-        let (id, name, weight) = (wire::id(block, "id"), clip(text(block, "name"), 200), wire::weight(&input));
+        let (id, name, weight) = (value::id(block, "id"), clip(text(block, "name"), 200), value::weight(&input));
         Call { id, parent, name, input, denied: false, weight }
     }
 
@@ -117,11 +117,7 @@ pub(super) fn title(name: &str, input: &Value) -> String {
         .or(question)
         .or(plan)
         .unwrap_or(name);
-    let line = said.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or(name);
-    match line.char_indices().nth(LONGEST_TITLE) {
-        Some((cut, _)) => format!("{}…", &line[..cut]),
-        None => line.to_owned(),
-    }
+    value::title(said).unwrap_or_else(|| name.to_owned())
 }
 
 /// Returns what a tool printed, as the model reads it.
@@ -166,7 +162,7 @@ fn diff(details: &Value) -> String {
     if let Some(content) = created {
         let _ = writeln!(out, "@@ -0,0 +1,{} @@", content.lines().count());
         for line in content.lines() {
-            if !push(&mut out, &format!("+{line}")) {
+            if !push_line(&mut out, &format!("+{line}")) {
                 return out;
             }
         }
@@ -177,26 +173,13 @@ fn diff(details: &Value) -> String {
         let heading = format!("@@ -{old},{} +{new},{} @@", number("oldLines"), number("newLines"));
         let lines = hunk["lines"].as_array().into_iter().flatten().filter_map(Value::as_str);
         for line in std::iter::once(heading.as_str()).chain(lines) {
-            if !push(&mut out, line) {
+            if !push_line(&mut out, line) {
                 return out;
             }
         }
     }
     out
 }
-
-/// Adds a line to a diff, or says that the rest is left out.
-fn push(diff: &mut String, line: &str) -> bool {
-    if diff.len() + line.len() > LONGEST_DIFF {
-        let _ = writeln!(diff, "… the rest is left out …");
-        return false;
-    }
-    diff.push_str(line);
-    diff.push('\n');
-    true
-}
-
-const LONGEST_DIFF: usize = 64 * 1024;
 
 /// How long each text of an input may be that is kept with the call; the journal has it whole.
 const LONGEST_INPUT: usize = 32 * 1024;
@@ -205,5 +188,3 @@ const LONGEST_INPUT: usize = 32 * 1024;
 const MOST_INPUT: usize = 256 * 1024;
 
 const LONGEST_PATH: usize = 4 * 1024;
-
-const LONGEST_TITLE: usize = 120;

@@ -13,10 +13,11 @@ use super::ask::{self, Ask};
 use super::spend::Spent;
 use super::todo::{self, Todo};
 use super::tool::Call;
-use super::wire::{self, blocks, clip, text};
+use super::wire::{self, blocks};
 use super::{mode_of, own_mode};
 use crate::item::{Content, Item};
 use crate::model::{ItemId, Mode, Outcome, Usage};
+use crate::provider::value::{self, clip, tail, text};
 use crate::provider::{Ending, Event, LaunchSpec, Record, Session, Step, Tell, TellId, Unsaid, Unsupported, What};
 
 /// The meaning of one journal.
@@ -161,7 +162,7 @@ impl Transcript {
 
     /// Somebody's answer was told.
     fn answered(&mut self, response: &Value, out: &mut Vec<Step>) {
-        let Some(ask) = self.asks.remove(&wire::id(response, "request_id")) else { return };
+        let Some(ask) = self.asks.remove(&value::id(response, "request_id")) else { return };
         let answer = &response["response"];
         if ask::is_for_good(answer) {
             out.extend(ask.rules.iter().map(|rule| Step::Event(Event::Remembered(rule.to_string()))));
@@ -197,7 +198,7 @@ impl Transcript {
             "user" => self.user(&line, out),
             "result" => self.result(&line, out),
             "control_request" => self.asked(&line, out),
-            "control_cancel_request" => self.withdrawn(&wire::id(&line, "request_id"), out),
+            "control_cancel_request" => self.withdrawn(&value::id(&line, "request_id"), out),
             "control_response" => self.responded(&line["response"], out),
             "rate_limit_event" => {
                 let info = &line["rate_limit_info"];
@@ -234,22 +235,22 @@ impl Transcript {
                 if self.tasks.is_empty() {
                     out.push(Step::Event(Event::Background(true)));
                 }
-                self.tasks.insert(wire::id(line, "task_id"), wire::id(line, "tool_use_id"));
+                self.tasks.insert(value::id(line, "task_id"), value::id(line, "tool_use_id"));
             }
             "task_notification" => {
                 if self.turn.is_none() {
                     self.notified = true;
                     out.push(notice(clip(text(line, "summary"), 500)));
                 }
-                self.task_ended(&wire::id(line, "task_id"), out);
+                self.task_ended(&value::id(line, "task_id"), out);
             }
             "task_updated"
                 if matches!(text(&line["patch"], "status"), "completed" | "failed" | "stopped" | "killed") =>
             {
-                self.task_ended(&wire::id(line, "task_id"), out);
+                self.task_ended(&value::id(line, "task_id"), out);
             }
             "permission_denied" => {
-                if let Some(call) = self.calls.get_mut(&wire::id(line, "tool_use_id")) {
+                if let Some(call) = self.calls.get_mut(&value::id(line, "tool_use_id")) {
                     call.denied = true;
                 }
             }
@@ -403,7 +404,7 @@ impl Transcript {
     }
 
     fn called(&mut self, block: &Value, parent: Option<String>, out: &mut Vec<Step>) {
-        let id = wire::id(block, "id");
+        let id = value::id(block, "id");
         let known = self.calls.contains_key(&id) || self.listing.contains_key(&id);
         if id.is_empty() || known || self.calls.len() + self.listing.len() >= MOST {
             return;
@@ -429,7 +430,7 @@ impl Transcript {
             if text(&block, "type") != "tool_result" {
                 continue;
             }
-            let id = wire::id(&block, "tool_use_id");
+            let id = value::id(&block, "tool_use_id");
             if let Some(call) = self.listing.remove(&id) {
                 if let Some(entries) = self.todo.take(&call.name, &call.input, details) {
                     let content = Content::Todo { entries };
@@ -680,7 +681,7 @@ impl Block {
 
 /// Returns the call of the sub-agent that a line comes from.
 fn parent(line: &Value) -> Option<String> {
-    line["parent_tool_use_id"].as_str().map(|_| wire::id(line, "parent_tool_use_id"))
+    line["parent_tool_use_id"].as_str().map(|_| value::id(line, "parent_tool_use_id"))
 }
 
 fn interrupt() -> Step {
@@ -726,13 +727,6 @@ fn outcome(result: &Value, turn: &Turn, logged_out: bool) -> (Outcome, Option<St
     }
 }
 
-/// Returns the end of a text, as much as is shown of a last message.
-fn tail(text: &str) -> String {
-    let from = text.len().saturating_sub(LONGEST_MESSAGE);
-    let from = (from..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
-    text[from..].to_owned()
-}
-
 /// What the ids of interrupts begin with.
 const INTERRUPT: &str = "interrupt.";
 
@@ -752,8 +746,6 @@ const MOST_BLOCKS: usize = 32;
 
 /// How much of what is streamed is kept.
 const LONGEST_STREAM: usize = 64 * 1024;
-
-const LONGEST_MESSAGE: usize = 4 * 1024;
 
 /// How many lines of standard error are kept.
 const MUTTERED: usize = 10;

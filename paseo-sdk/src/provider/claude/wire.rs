@@ -84,11 +84,6 @@ fn is_uuid(text: &str) -> bool {
         })
 }
 
-/// Returns the text at a field; empty where there is none.
-pub(super) fn text<'a>(value: &'a Value, field: &str) -> &'a str {
-    value[field].as_str().unwrap_or_default()
-}
-
 /// Returns the blocks of a message's content, which is an array or one text.
 pub(super) fn blocks(message: &Value) -> Vec<Value> {
     match &message["content"] {
@@ -98,64 +93,5 @@ pub(super) fn blocks(message: &Value) -> Vec<Value> {
     }
 }
 
-/// Returns the beginning of a text, at most so many bytes.
-pub(super) fn clip(text: &str, most: usize) -> String {
-    text[..crate::provider::output::floor(text, most)].to_owned()
-}
-
-/// Returns the beginning of an id of the program. Whoever looks for it looks for that.
-pub(super) fn id(value: &Value, field: &str) -> String {
-    clip(text(value, field), LONGEST_ID)
-}
-
-/// Returns a value whose texts are at most so long, and which weighs about `most` at most. It says what is left out of
-/// its texts.
-pub(super) fn clipped(value: &Value, longest: usize, most: usize) -> Value {
-    within(value, longest, &mut { most })
-}
-
-fn within(value: &Value, longest: usize, room: &mut usize) -> Value {
-    *room = room.saturating_sub(PART);
-    match value {
-        Value::String(text) => {
-            let head = clip(text, longest.min(*room));
-            *room -= head.len();
-            match i64::try_from(text.len() - head.len()).unwrap_or(i64::MAX) {
-                0 => json!(head),
-                left => json!(format!("{head}\n{}", crate::item::omission(left))),
-            }
-        }
-        Value::Array(values) => {
-            values.iter().map_while(|value| (*room > 0).then(|| within(value, longest, room))).collect()
-        }
-        Value::Object(fields) => {
-            let field = |(name, value): (&String, &Value)| {
-                let name = clip(name, LONGEST_NAME.min(*room));
-                *room -= name.len();
-                (*room > 0).then(|| (name, within(value, longest, room)))
-            };
-            fields.iter().map_while(field).collect::<serde_json::Map<_, _>>().into()
-        }
-        other => other.clone(),
-    }
-}
-
-/// Returns about how many bytes a value takes up in memory.
-pub(super) fn weight(value: &Value) -> usize {
-    PART + match value {
-        Value::String(text) => text.len(),
-        Value::Array(values) => values.iter().map(weight).sum(),
-        Value::Object(fields) => fields.iter().map(|(name, value)| name.len() + weight(value)).sum(),
-        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
-    }
-}
-
 /// How many blocks of one message are looked at; real ones have one.
 const MOST_BLOCKS: usize = 256;
-
-const LONGEST_ID: usize = 128;
-
-const LONGEST_NAME: usize = 256;
-
-/// How many bytes every value in a value takes up, beside its text.
-const PART: usize = 128;
