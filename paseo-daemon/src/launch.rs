@@ -170,7 +170,7 @@ impl Launcher {
         self.objection(kind.provider, spec, &env)?;
         self.helper().map_err(|reason| ApiError::new(Code::Unavailable, reason))?;
         let Some(program) = kind.program() else { return Ok(()) };
-        let program = probe::find(program, &env).ok_or_else(|| kind.missing())?;
+        let program = probe::find(program, kind.native(), &env).ok_or_else(|| kind.missing())?;
         if probe::logged_in(kind.provider, &program, &env).await == Some(false) {
             let message = format!("{} is not logged in", kind.name);
             return Err(ApiError::new(Code::Unavailable, message).hint(kind.login()));
@@ -302,13 +302,18 @@ impl Launcher {
             env.insert("PASEO_RUN_DIR".to_owned(), run_dir.display().to_string());
             env.insert("PASEO_KEEP".to_owned(), self.keep.join(":"));
         }
+        let program = match launch.program {
+            Program::Helper => helper.display().to_string(),
+            Program::Named(name) => {
+                let name = kind.own_program().map_or(name, str::to_owned);
+                let native = probe::find(&name, kind.native(), &env);
+                native.filter(|_| !kind.native().is_empty()).map_or(name, |path| path.display().to_string())
+            }
+        };
         let launching = Launching {
             agent_id: spec.agent_id.to_string(),
             marker: place::marker(&self.home, spec.agent_id.as_str(), run),
-            program: match launch.program {
-                Program::Helper => helper.display().to_string(),
-                Program::Named(name) => kind.own_program().map_or(name, str::to_owned),
-            },
+            program,
             args: launch.args,
             env: env.into_iter().collect(),
             cwd: spec.cwd.into(),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use paseo_sdk::provider::Provider;
+use paseo_sdk::provider::{Provider, Question};
 use rustix::process::{Pid, Signal};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
@@ -18,13 +18,24 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How much of an answer is read, in bytes.
 const LONGEST: u64 = 4 * 1024 * 1024;
 
-/// Finds a program: a path, or a name on the `PATH` of an environment.
-pub(crate) fn find(name: &str, env: &BTreeMap<String, String>) -> Option<PathBuf> {
-    if name.contains('/') {
-        return Some(PathBuf::from(name)).filter(|file| is_program(file));
-    }
-    let path = env.get("PATH")?;
-    std::env::split_paths(OsStr::new(path)).map(|directory| directory.join(name)).find(|file| is_program(file))
+/// Finds a program: a path, or a name on the `PATH` of an environment. Where that is a script that only starts another
+/// program, it is that one; `native` are the places where such a program may be.
+pub(crate) fn find(name: &str, native: &[&str], env: &BTreeMap<String, String>) -> Option<PathBuf> {
+    let found = match name.contains('/') {
+        true => Some(PathBuf::from(name)).filter(|file| is_program(file)),
+        false => {
+            let directories = std::env::split_paths(OsStr::new(env.get("PATH")?));
+            directories.map(|directory| directory.join(name)).find(|file| is_program(file))
+        }
+    }?;
+    Some(started_by(&found, native).unwrap_or(found))
+}
+
+/// Returns the program that a script starts, where it is in one of these places beside that.
+fn started_by(script: &Path, places: &[&str]) -> Option<PathBuf> {
+    let script = script.canonicalize().ok()?;
+    let directory = script.parent()?;
+    places.iter().map(|place| directory.join(place)).find(|file| is_program(file))?.canonicalize().ok()
 }
 
 fn is_program(file: &Path) -> bool {
@@ -40,8 +51,12 @@ pub(crate) async fn version(program: &Path, env: &BTreeMap<String, String>) -> O
 
 /// Returns whether somebody is logged in, as far as the program says so.
 pub(crate) async fn logged_in(provider: &dyn Provider, program: &Path, env: &BTreeMap<String, String>) -> Option<bool> {
-    let args = provider.traits().program?.login_args;
-    provider.logged_in(&said(program, args, env).await?)
+    let question = provider.login_question()?;
+    if question.lines.is_empty() {
+        let args: Vec<_> = question.args.iter().map(String::as_str).collect();
+        return provider.logged_in(&said(program, &args, env).await?);
+    }
+    ask(program, &question, env, |line| provider.logged_in(line)).await.ok()
 }
 
 /// Runs a program and returns what it prints.
@@ -56,20 +71,22 @@ async fn said(program: &Path, args: &[&str], env: &BTreeMap<String, String>) -> 
     tokio::time::timeout(PATIENCE, read).await.ok()?
 }
 
-/// Starts a program, says a line to it, and returns what is made of the first line that means something.
+/// Asks a program something, and returns what is made of the first line that means something.
 pub(crate) async fn ask<T>(
     program: &Path,
-    args: &[String],
+    question: &Question,
     env: &BTreeMap<String, String>,
-    line: &str,
     answer: impl Fn(&str) -> Option<T>,
 ) -> Result<T, String> {
-    let mut probe = Probe::start(program, args, env).map_err(|error| error.to_string())?;
+    let mut probe = Probe::start(program, &question.args, env).map_err(|error| error.to_string())?;
     let (Some(mut stdin), Some(stdout)) = (probe.child.stdin.take(), probe.child.stdout.take()) else {
         return Err("it has no input or no output".to_owned());
     };
     let conversation = async {
-        stdin.write_all(format!("{line}\n").as_bytes()).await.map_err(|error| error.to_string())?;
+        stdin
+            .write_all(format!("{}\n", question.lines.join("\n")).as_bytes())
+            .await
+            .map_err(|error| error.to_string())?;
         let mut lines = BufReader::new(stdout.take(LONGEST)).lines();
         while let Some(said) = lines.next_line().await.map_err(|error| error.to_string())? {
             if let Some(answer) = answer(&said) {

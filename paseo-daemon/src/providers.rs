@@ -8,12 +8,12 @@ use paseo_sdk::catalogue::{ListModels, ListProviders, Models, Providers};
 use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::model::{ListedModel, Model, ModelSource, ProviderInfo};
 use paseo_sdk::operation::{Caller, Handle};
-use paseo_sdk::provider::Provider;
+use paseo_sdk::provider::{self, Provider};
 use tokio::time::Instant;
 
 use crate::cache::{Asking, Cache, Known};
 use crate::owner::now;
-use crate::variant::Kind;
+use crate::variant::{Kind, native};
 use crate::{Core, probe};
 
 impl Handle<ListProviders> for Core {
@@ -83,14 +83,13 @@ impl Core {
 
     /// Returns how to ask for the models of a kind; none when it has none.
     fn question(&self, kind: Kind<'_>) -> Option<Question> {
-        let (args, line) = kind.provider.model_question()?;
+        let asked = kind.provider.model_question()?;
         Some(Question {
             name: kind.name.to_owned(),
             provider: kind.provider,
             program: kind.program()?.to_owned(),
             missing: kind.missing(),
-            args,
-            line,
+            asked,
             env: kind.env(&self.launcher.env),
         })
     }
@@ -101,7 +100,7 @@ impl Core {
 
     fn ask_about(&self, kind: Kind<'_>) -> Found {
         let env = kind.env(&self.launcher.env);
-        let found = kind.program().map(|program| probe::find(program, &env));
+        let found = kind.program().map(|program| probe::find(program, kind.native(), &env));
         match (self.launcher.helper(), found) {
             (Err(reason), _) => Found::Nothing(reason),
             (Ok(_), None) => Found::Ours,
@@ -166,15 +165,14 @@ struct Question {
     program: String,
     /// The refusal when that is not installed.
     missing: ApiError,
-    args: Vec<String>,
-    line: String,
+    asked: provider::Question,
     env: BTreeMap<String, String>,
 }
 
 impl Question {
     async fn ask(self) -> Result<Vec<Model>, ApiError> {
-        let found = probe::find(&self.program, &self.env).ok_or(self.missing)?;
-        let models = probe::ask(&found, &self.args, &self.env, &self.line, |said| self.provider.models(said)).await;
+        let found = probe::find(&self.program, native(self.provider), &self.env).ok_or(self.missing)?;
+        let models = probe::ask(&found, &self.asked, &self.env, |said| self.provider.models(said)).await;
         models.map_err(|reason| {
             ApiError::new(Code::Unavailable, format!("{} does not say its models: {reason}", self.name))
                 .hint(format!("make sure that `{}` works when you start it by hand", self.program))

@@ -167,6 +167,11 @@ impl Kind<'_> {
         self.variant?.program.as_deref()
     }
 
+    /// Returns where the program may be that its program only starts.
+    pub(crate) fn native(&self) -> &'static [&'static str] {
+        native(self.provider)
+    }
+
     /// Returns the environment of its agents, given that of all agents.
     pub(crate) fn env(&self, all: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         let own = self.variant.iter().flat_map(|variant| &variant.env.0);
@@ -195,6 +200,11 @@ impl Kind<'_> {
             }
         }
     }
+}
+
+/// Returns where the program of a provider may be, beside a script that starts it.
+pub(crate) fn native(provider: &dyn Provider) -> &'static [&'static str] {
+    provider.traits().program.map_or(&[], |installed| installed.native)
 }
 
 /// Returns whether a provider has a mode.

@@ -3,8 +3,10 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod claude;
+pub mod codex;
 pub mod shell;
 
+mod last_words;
 mod output;
 mod value;
 
@@ -42,14 +44,18 @@ pub trait Provider: Send + Sync {
         Ok(())
     }
 
-    /// Reads what its program says of whoever is logged in, asked with `Installed::login_args`; none when that does not
-    /// tell.
+    /// Says how to ask its program who is logged in.
+    fn login_question(&self) -> Option<Question> {
+        None
+    }
+
+    /// Reads what its program says of whoever is logged in; none when that does not tell.
     fn logged_in(&self, _said: &str) -> Option<bool> {
         None
     }
 
-    /// Says how to ask its program for its models: with which arguments, and with which line.
-    fn model_question(&self) -> Option<(Vec<String>, String)> {
+    /// Says how to ask its program for its models.
+    fn model_question(&self) -> Option<Question> {
         None
     }
 
@@ -57,6 +63,15 @@ pub trait Provider: Send + Sync {
     fn models(&self, _said: &str) -> Option<Vec<Model>> {
         None
     }
+}
+
+/// How to ask a program something: started for that alone, and ended when it has answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// What it is told; when that is nothing, all that it prints is one answer, and else each line is.
+    pub lines: Vec<String>,
 }
 
 /// What is known of the place where a program would be launched.
@@ -105,7 +120,7 @@ pub fn find(name: &str) -> Option<&'static dyn Provider> {
 /// Returns every provider, in the order in which people see them.
 #[must_use]
 pub fn all() -> &'static [&'static dyn Provider] {
-    &[&claude::Claude, &shell::Shell]
+    &[&claude::Claude, &codex::Codex, &shell::Shell]
 }
 
 /// What a provider is and can do.
@@ -140,8 +155,8 @@ pub struct Installed {
     pub install: &'static str,
     /// What to do to log in.
     pub login: &'static str,
-    /// Its arguments for saying who is logged in.
-    pub login_args: &'static [&'static str],
+    /// Where the program itself may be, from the directory of a script that only starts it.
+    pub native: &'static [&'static str],
 }
 
 /// With what an agent is launched.
@@ -369,9 +384,11 @@ pub enum Event {
     Resumable(String),
     /// The program has taken a tell; a provider without acknowledgements says so when it was told.
     Delivered(TellId),
-    /// The program knows nothing of the session that it was to resume, and has not taken this prompt: both are given up,
-    /// and a new process without a session is told the prompt.
-    Forgotten(TellId),
+    /// The program knows nothing of the session that it was to resume, and has not taken this prompt where it was told one
+    /// already: the process is given up, and a new one without a session is told what there is to tell.
+    Forgotten(Option<TellId>),
+    /// The program can be told nothing more: it leaves once nothing goes on, and what comes then is told to a new one.
+    Unusable,
     /// A turn began: for this prompt, or by itself.
     TurnStarted(Option<TellId>),
     /// This prompt was taken into the turn that runs, and ends with it.
@@ -424,6 +441,7 @@ impl Event {
             | Event::Dropped(_)
             | Event::Forgotten(_) => true,
             Event::Resumable(_)
+            | Event::Unusable
             | Event::Delivered(_)
             | Event::Opened(_)
             | Event::Wrote { .. }

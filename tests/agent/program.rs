@@ -418,7 +418,7 @@ impl Talk {
             ["end", "interrupted"] => self.end(Outcome::Interrupted),
             ["join", id] => vec![Event::Joined(tell(id))],
             ["drop", id] => vec![Event::Dropped(tell(id))],
-            ["forget", id] => vec![Event::Forgotten(tell(id))],
+            ["forget", id] => vec![Event::Forgotten(Some(tell(id)))],
             ["session", id] => vec![Event::Resumable(id.to_owned())],
             ["mode", mode] => vec![Event::ModeChanged(mode.parse().expect("this is a mode"))],
             ["rule", rule] => vec![Event::Remembered(rule.to_owned())],

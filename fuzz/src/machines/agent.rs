@@ -50,7 +50,7 @@ fn about() -> About {
 
 /// Decides what an agent is told; `record` is the last record of its journal, which mostly goes on by one.
 fn input(bytes: &mut Bytes<'_>, record: &mut i64) -> Input {
-    match bytes.below(20) {
+    match bytes.below(21) {
         0..=3 => Input::Prompt { id: bytes.prompt_id(), prompt: prompt(bytes), when_busy: when_busy(bytes) },
         4 | 5 => Input::Answer { request_id: request_id(bytes), decision: decision(bytes) },
         6 => match bytes.below(3) {
@@ -95,8 +95,8 @@ fn fact(bytes: &mut Bytes<'_>) -> Option<Fact> {
 }
 
 fn event(bytes: &mut Bytes<'_>) -> Event {
-    match bytes.below(20) {
-        12 => Event::Forgotten(tell_id(bytes)),
+    match bytes.below(21) {
+        12 => Event::Forgotten(bytes.maybe(tell_id)),
         13 => Event::Joined(tell_id(bytes)),
         14 => Event::Dropped(tell_id(bytes)),
         15 => Event::ModeChanged(mode(bytes)),
@@ -104,6 +104,7 @@ fn event(bytes: &mut Bytes<'_>) -> Event {
         17 => Event::Background(bytes.flag()),
         18 => Event::Expecting(bytes.flag()),
         19 => Event::CutOff(bytes.word()),
+        20 => Event::Unusable,
         0 => Event::Resumable(bytes.word()),
         1 => Event::Delivered(tell_id(bytes)),
         2 => Event::TurnStarted(bytes.maybe(tell_id)),

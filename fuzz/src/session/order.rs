@@ -105,11 +105,13 @@ impl Order {
                 self.untaken.remove(id);
                 check(self.told.contains(id), "something is taken that was not told")?;
             }
-            Event::Dropped(id) | Event::Forgotten(id) => {
+            Event::Dropped(id) | Event::Forgotten(Some(id)) => {
                 check(self.untaken.remove(id), "a prompt is given back that was not told, or is taken")?;
                 self.unended.remove(id);
             }
             Event::Resumable(_)
+            | Event::Forgotten(None)
+            | Event::Unusable
             | Event::ModeChanged(_)
             | Event::Remembered(_)
             | Event::Background(_)

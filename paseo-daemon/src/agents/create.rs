@@ -272,7 +272,7 @@ fn spec_of(request: &CreateAgent, plan: &Plan<'_>, id: &AgentId) -> LaunchSpec {
         system_prompt: request.system_prompt.clone(),
         trusted: plan.trusted,
         mcp_config: None,
-        mcp_servers: std::collections::BTreeMap::new(),
+        mcp_servers: request.mcp_servers.clone(),
         git_dir: None,
         rules: Vec::new(),
     }

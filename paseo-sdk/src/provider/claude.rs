@@ -11,7 +11,9 @@ mod transcript;
 mod wire;
 
 use self::transcript::Transcript;
-use super::{Installed, Launch, LaunchSpec, Objection, Program, Provider, Session, Surroundings, Traits, value};
+use super::{
+    Installed, Launch, LaunchSpec, Objection, Program, Provider, Question, Session, Surroundings, Traits, value,
+};
 use serde_json::Value;
 
 use crate::model::{Mode, Model};
@@ -33,7 +35,7 @@ impl Provider for Claude {
                 name: "claude",
                 install: "npm install -g @anthropic-ai/claude-code",
                 login: "run `claude` and type /login, or set ANTHROPIC_API_KEY",
-                login_args: &["auth", "status"],
+                native: &[],
             }),
             resumes: true,
             images: true,
@@ -103,14 +105,18 @@ impl Provider for Claude {
         Ok(())
     }
 
+    fn login_question(&self) -> Option<Question> {
+        Some(Question { args: vec!["auth".to_owned(), "status".to_owned()], lines: Vec::new() })
+    }
+
     fn logged_in(&self, said: &str) -> Option<bool> {
         let status: Value = serde_json::from_str(said).ok()?;
         // Of the clouds of others it knows nothing.
         (status["apiProvider"] == "firstParty").then(|| status["loggedIn"].as_bool())?
     }
 
-    fn model_question(&self) -> Option<(Vec<String>, String)> {
-        Some((BASE.iter().map(|&arg| arg.to_owned()).collect(), wire::greeting(None)))
+    fn model_question(&self) -> Option<Question> {
+        Some(Question { args: BASE.iter().map(|&arg| arg.to_owned()).collect(), lines: vec![wire::greeting(None)] })
     }
 
     fn models(&self, said: &str) -> Option<Vec<Model>> {

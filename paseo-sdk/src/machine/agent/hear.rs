@@ -136,7 +136,8 @@ impl Agent {
                 let _ = self.outbox.handle(scene.at, outbox::Input::Delivered(id));
             }
             Event::TurnStarted(tell) => self.turn_started(scene, tell.as_ref().and_then(told_prompt)),
-            Event::Forgotten(id) => self.forgotten(scene, &id),
+            Event::Forgotten(id) => self.forgotten(scene, id.as_ref()),
+            Event::Unusable => self.about.changes.outdated_run = scene.run,
             Event::Joined(id) => self.joined(scene, &id),
             Event::Dropped(id) => self.dropped(scene, &id),
             // It says how it was, and is told otherwise.
@@ -218,7 +219,7 @@ impl Agent {
     }
 
     /// The session that was to be resumed is not there any more; what was told is told to a new one.
-    fn forgotten(&mut self, scene: &mut Scene, id: &TellId) {
+    fn forgotten(&mut self, scene: &mut Scene, id: Option<&TellId>) {
         self.progress.resume = None;
         if self.progress.given_up != scene.run {
             self.progress.given_up = scene.run;
@@ -227,6 +228,7 @@ impl Agent {
                 "its earlier conversation cannot be found any more: it starts anew, and knows nothing of it".to_owned();
             self.happen(scene, Happening::Notice { text });
         }
+        let Some(id) = id else { return };
         if self.outbox.handle(scene.at, outbox::Input::Returned(id.clone())).is_err() {
             return;
         }

@@ -3,7 +3,7 @@
 //! No journal tells of them, so their place in the timeline is kept with their end in the outbox: a daemon that died
 //! before it wrote that down writes it when it is back, and one that had written it does not write it twice.
 
-use super::{Agent, Output, Position, Process, prompt_tell, told_prompt, turn_of};
+use super::{Agent, Output, Position, Process, interrupt_tell, prompt_tell, told_prompt, turn_of};
 use crate::item::{Content, Happening, Item, Origin};
 use crate::machine::Machine;
 use crate::machine::outbox::{self, Fate, Settled};
@@ -91,6 +91,8 @@ impl Agent {
             let origin = Some(Origin { part: origin.part.saturating_add(number), ..origin });
             self.outputs.push_back(Output::Happened { at, turn_id: Some(turn_id.clone()), origin, what });
         }
+        // What was to stop it would else stop the turn of another one.
+        let _ = self.outbox.handle(at, outbox::Input::Delivered(interrupt_tell(&turn_of(prompt_id))));
         let last_turn = self.progress.last_turn.take();
         let prompt_id = Some(prompt_id.clone());
         self.finish(TurnEnd { turn_id, prompt_id, outcome, reason, message: None, usage, ended_at: at });

@@ -17,6 +17,7 @@ use super::wire::{self, blocks};
 use super::{mode_of, own_mode};
 use crate::item::{Content, Item};
 use crate::model::{ItemId, Mode, Outcome, Usage};
+use crate::provider::last_words::{Muttered, Unfinished};
 use crate::provider::value::{self, clip, tail, text};
 use crate::provider::{Ending, Event, LaunchSpec, Record, Session, Step, Tell, TellId, Unsaid, Unsupported, What};
 
@@ -48,8 +49,7 @@ pub(super) struct Transcript {
     /// Whether it was told to stop before the turn that is meant had begun.
     stop_at_once: bool,
     logged_out: bool,
-    /// The last lines of standard error.
-    muttered: VecDeque<String>,
+    muttered: Muttered,
 }
 
 /// The turn that runs.
@@ -90,7 +90,7 @@ struct Summary {
     todo: Todo,
     /// A sub-agent in the background may change the list at any time.
     listing: BTreeMap<String, Call>,
-    muttered: VecDeque<String>,
+    muttered: Muttered,
 }
 
 impl Transcript {
@@ -114,7 +114,7 @@ impl Transcript {
             expecting: false,
             stop_at_once: false,
             logged_out: false,
-            muttered: VecDeque::new(),
+            muttered: Muttered::default(),
         }
     }
 
@@ -508,7 +508,7 @@ impl Transcript {
         let forgotten = line["errors"][0].as_str().is_some_and(|error| error.starts_with("No conversation found"));
         if self.turn.is_none() && forgotten {
             // It exits now, and has taken nothing of what it was told.
-            out.extend(self.told.drain(..).map(|(_, id)| Step::Event(Event::Forgotten(id))));
+            out.extend(self.told.drain(..).map(|(_, id)| Step::Event(Event::Forgotten(Some(id)))));
             self.stop_at_once = false;
             return;
         }
@@ -552,34 +552,23 @@ impl Transcript {
         for ask in std::mem::take(&mut self.asks).into_values() {
             out.push(Step::Event(Event::Withdrawn(ask.id.as_str().into())));
         }
-        let last: Vec<_> = self.muttered.drain(..).collect();
-        if failed && !last.is_empty() {
-            out.push(Step::Event(Event::Failed(format!("claude: {}", last.join("\n")))));
+        if let Some(last) = self.muttered.take().filter(|_| failed) {
+            out.push(Step::Event(Event::Failed(format!("claude: {last}"))));
         }
         self.turn = None;
     }
 
-    /// Says what the process was in the middle of, for the model, which will not know: the program forgets a call that
-    /// has no result.
+    /// Says what the process was in the middle of.
     fn cut_off(&self) -> Option<String> {
-        let mut lines = Vec::new();
-        for ask in self.asks.values().take(SHOWN) {
-            lines.push(format!("- it waited for permission and did not get it: {}", ask.title));
-        }
         let waits = |call: &&Call| !self.asks.values().any(|ask| ask.call == call.id);
-        for call in self.calls.values().filter(waits).take(SHOWN) {
-            let title = super::tool::title(&call.name, &call.input);
-            lines.push(format!("- it ran, and may or may not have done its work: {}: {title}", call.name));
-        }
-        if !self.tasks.is_empty() {
-            lines.push(format!("- {} background tasks ran and were ended", self.tasks.len()));
-        }
-        if lines.is_empty() && self.turn.is_none() && self.told.is_empty() {
-            return None;
-        }
-        lines.insert(0, "Your process was ended before the previous prompt was done with.".to_owned());
-        lines.push("Look at how things stand before you go on.".to_owned());
-        Some(lines.join("\n"))
+        let ran = |call: &Call| format!("{}: {}", call.name, super::tool::title(&call.name, &call.input));
+        let unfinished = Unfinished {
+            asked: self.asks.values().map(|ask| ask.title.as_str()).collect(),
+            ran: self.calls.values().filter(waits).map(ran).collect(),
+            background: self.tasks.len(),
+            busy: self.turn.is_some() || !self.told.is_empty(),
+        };
+        unfinished.told()
     }
 
     /// Says when it changes whether the model is to be heard from.
@@ -615,11 +604,8 @@ impl Session for Transcript {
                 None => out.push(Step::Event(Event::Failed("claude said something that cannot be read".to_owned()))),
             },
             What::Muttered(line) => {
-                if let Some(line) = line.text().map(str::trim).filter(|line| !line.is_empty()) {
-                    self.muttered.push_back(clip(line, 500));
-                    if self.muttered.len() > MUTTERED {
-                        self.muttered.pop_front();
-                    }
+                if let Some(line) = line.text() {
+                    self.muttered.push(line);
                 }
             }
             What::Exited(exit) => self.exited(exit.code.is_some_and(|code| code != 0), &mut out),
@@ -746,9 +732,3 @@ const MOST_BLOCKS: usize = 32;
 
 /// How much of what is streamed is kept.
 const LONGEST_STREAM: usize = 64 * 1024;
-
-/// How many lines of standard error are kept.
-const MUTTERED: usize = 10;
-
-/// How many calls are spoken of when a process was cut off.
-const SHOWN: usize = 10;

@@ -1,0 +1,329 @@
+//! With what a process is set up: what its session says to it before the first prompt.
+//!
+//! The journal holds it, so that a session knows it from there and from nowhere else, and so it holds no secret: those
+//! are in the environment of the process, under names that this gives them.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::mode_of;
+use crate::model::Mode;
+use crate::provider::{LaunchSpec, Objection};
+
+/// With what a process is set up.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Setup {
+    cwd: String,
+    pub(super) model: Option<String>,
+    /// The mode, as people name it.
+    mode: String,
+    effort: Option<String>,
+    instructions: Option<String>,
+    /// The thread that it goes on with.
+    pub(super) resume: Option<String>,
+    /// What commits are written to: the program's sandbox keeps it from them unless it is told otherwise.
+    git_dir: Option<String>,
+    trusted: bool,
+    mcp_servers: Map<String, Value>,
+    /// Variables of the process that are not for what it runs.
+    hidden: Vec<String>,
+    /// What need not be asked for.
+    pub(super) rules: Vec<String>,
+}
+
+impl Setup {
+    /// Returns it for a launch, with the variables that the process needs for it.
+    pub(super) fn new(spec: &LaunchSpec, resume: Option<&str>) -> (Setup, Vec<(String, String)>) {
+        let mut secrets = Secrets::default();
+        let servers = spec.mcp_servers.iter();
+        // What cannot be a server was refused when the agent was made.
+        let servers = servers.filter_map(|(name, given)| Some((name.clone(), server(given, &mut secrets).ok()?)));
+        let setup = Setup {
+            cwd: spec.cwd.clone(),
+            model: spec.model.clone(),
+            mode: spec.mode.to_string(),
+            effort: spec.thinking.clone(),
+            instructions: spec.system_prompt.clone(),
+            resume: resume.map(str::to_owned),
+            git_dir: spec.git_dir.clone(),
+            trusted: spec.trusted,
+            mcp_servers: servers.collect(),
+            hidden: KEYS
+                .into_iter()
+                .chain(secrets.0.iter().map(|(name, _)| name.as_str()))
+                .map(str::to_owned)
+                .collect(),
+            rules: spec.rules.clone(),
+        };
+        (setup, secrets.0)
+    }
+
+    pub(super) fn from_text(text: &str) -> Setup {
+        serde_json::from_str(text).unwrap_or_default()
+    }
+
+    pub(super) fn to_text(&self) -> String {
+        json!(self).to_string()
+    }
+
+    pub(super) fn mode(&self) -> Mode {
+        mode_of(&self.mode)
+    }
+
+    /// Returns how the thread is asked for: with the method that begins it, or goes on with it.
+    pub(super) fn thread(&self, sandboxed: bool) -> (&'static str, Value) {
+        let policy = Policy::of(&self.mode(), sandboxed);
+        let trust = if self.trusted { "trusted" } else { "untrusted" };
+        let mut config = json!({
+            // Said for the thread, so that the program does not write it into its user's settings.
+            "projects": { self.cwd.clone(): { "trust_level": trust } },
+            "model_reasoning_summary": "auto",
+            "mcp_servers": self.mcp_servers,
+            // A variable that is set to nothing, where taking one away would take the place of what the user took away.
+            "shell_environment_policy": { "set": self.hidden.iter().map(|name| (name.clone(), json!(""))).collect::<Map<_, _>>() },
+        });
+        if let Some(effort) = &self.effort {
+            config["model_reasoning_effort"] = json!(effort);
+        }
+        let mut params = json!({
+            "cwd": self.cwd,
+            "approvalPolicy": policy.approval,
+            "sandbox": policy.sandbox.name(),
+            "config": config,
+        });
+        if let Some(model) = &self.model {
+            params["model"] = json!(model);
+        }
+        if let Some(text) = &self.instructions {
+            params["developerInstructions"] = json!(text);
+        }
+        match &self.resume {
+            None => ("thread/start", params),
+            Some(thread) => {
+                params["threadId"] = json!(thread);
+                params["excludeTurns"] = json!(true);
+                ("thread/resume", params)
+            }
+        }
+    }
+
+    /// Returns what a thread of this model needs to be told to act in a mode; `roots` is where its user lets it write
+    /// beside its directory.
+    pub(super) fn settings(&self, mode: &Mode, sandboxed: bool, model: &str, roots: &Roots) -> Value {
+        let policy = Policy::of(mode, sandboxed);
+        json!({
+            "approvalPolicy": policy.approval,
+            "sandboxPolicy": policy.sandbox.policy(roots, self.git_dir.as_deref()),
+            "collaborationMode": self.collaboration(mode, model),
+        })
+    }
+
+    /// Returns whether a thread plans or acts, in the program's words.
+    pub(super) fn collaboration(&self, mode: &Mode, model: &str) -> Value {
+        let plans = if *mode == Mode::Plan { "plan" } else { "default" };
+        // Its settings stand above those of the thread, so that they repeat them.
+        let settings = json!({ "model": model, "reasoning_effort": self.effort, "developer_instructions": null });
+        json!({ "mode": plans, "settings": settings })
+    }
+}
+
+/// What the user's own settings allow a thread in its sandbox.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Roots {
+    writable: Vec<String>,
+    network: bool,
+    no_tmpdir: bool,
+    no_slash_tmp: bool,
+}
+
+impl Roots {
+    /// Reads them from the policy of a thread; one with another kind of policy does not tell.
+    pub(super) fn read(policy: &Value) -> Roots {
+        let texts = policy["writableRoots"].as_array().into_iter().flatten().take(MOST_ROOTS);
+        Roots {
+            writable: texts.filter_map(Value::as_str).map(str::to_owned).collect(),
+            network: policy["networkAccess"] == true,
+            no_tmpdir: policy["excludeTmpdirEnvVar"] == true,
+            no_slash_tmp: policy["excludeSlashTmp"] == true,
+        }
+    }
+}
+
+/// What may be done without asking, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Policy {
+    approval: &'static str,
+    sandbox: Sandbox,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sandbox {
+    ReadOnly,
+    Workspace,
+    /// What is allowed is allowed everywhere.
+    None,
+}
+
+impl Policy {
+    /// Where there is no sandbox, whatever would be done in one is asked for.
+    fn of(mode: &Mode, sandboxed: bool) -> Policy {
+        let (approval, sandbox) = match mode {
+            Mode::Plan => ("on-request", Sandbox::ReadOnly),
+            Mode::Auto => ("on-request", Sandbox::Workspace),
+            Mode::FullAccess => ("never", Sandbox::None),
+            Mode::Native { name, .. } if name == READ_ONLY => ("on-request", Sandbox::ReadOnly),
+            Mode::Native { name, .. } if name == WORKSPACE_WRITE => ("never", Sandbox::Workspace),
+            // A person is the sandbox.
+            Mode::Default | Mode::Native { .. } => ("untrusted", Sandbox::None),
+        };
+        match sandbox {
+            Sandbox::ReadOnly | Sandbox::Workspace if !sandboxed => {
+                Policy { approval: "untrusted", sandbox: Sandbox::None }
+            }
+            _ => Policy { approval, sandbox },
+        }
+    }
+}
+
+/// Returns whether a mode needs a sandbox.
+pub(super) fn needs_sandbox(mode: &Mode) -> bool {
+    Policy::of(mode, true).sandbox != Sandbox::None
+}
+
+impl Sandbox {
+    /// Returns its name where a thread begins.
+    fn name(self) -> &'static str {
+        match self {
+            Sandbox::ReadOnly => READ_ONLY,
+            Sandbox::Workspace => WORKSPACE_WRITE,
+            Sandbox::None => "danger-full-access",
+        }
+    }
+
+    fn policy(self, roots: &Roots, git_dir: Option<&str>) -> Value {
+        match self {
+            Sandbox::ReadOnly => json!({ "type": "readOnly", "networkAccess": false }),
+            Sandbox::None => json!({ "type": "dangerFullAccess" }),
+            Sandbox::Workspace => {
+                let more = git_dir.filter(|own| !roots.writable.iter().any(|root| root == own));
+                let writable: Vec<_> = roots.writable.iter().map(String::as_str).chain(more).collect();
+                json!({
+                    "type": "workspaceWrite",
+                    "writableRoots": writable,
+                    "networkAccess": roots.network,
+                    "excludeTmpdirEnvVar": roots.no_tmpdir,
+                    "excludeSlashTmp": roots.no_slash_tmp,
+                })
+            }
+        }
+    }
+}
+
+/// Modes that only this program has: it asks for whatever is more than reading; and it asks for nothing, in its sandbox.
+pub(super) const NATIVE_MODES: [&str; 2] = [READ_ONLY, WORKSPACE_WRITE];
+const READ_ONLY: &str = "read-only";
+const WORKSPACE_WRITE: &str = "workspace-write";
+
+/// Refuses servers that the program cannot have.
+pub(super) fn check_servers(spec: &LaunchSpec) -> Result<(), Objection> {
+    for (name, given) in &spec.mcp_servers {
+        let is_key = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+        let named = match is_key(name) && !name.is_empty() {
+            true => server(given, &mut Secrets::default()).map(drop),
+            false => Err("its name may have letters, digits, `_` and `-`".to_owned()),
+        };
+        named.map_err(|why| Objection {
+            field: "mcpServers",
+            message: format!("codex cannot use the server `{}`: {why}", name.escape_debug()),
+            hint: "give `command` with `args` and `env`, or `url` with `headers`".to_owned(),
+        })?;
+    }
+    Ok(())
+}
+
+/// Variables for what must not be in a journal.
+#[derive(Default)]
+struct Secrets(Vec<(String, String)>);
+
+impl Secrets {
+    /// Returns the variable that holds a value.
+    fn keep(&mut self, value: &str) -> String {
+        let name = format!("PASEO_MCP_{}", self.0.len());
+        self.0.push((name.clone(), value.to_owned()));
+        name
+    }
+}
+
+/// Returns a server as the program's settings have it.
+fn server(given: &Value, secrets: &mut Secrets) -> Result<Value, String> {
+    let pairs = |field: &str| match &given[field] {
+        Value::Null => Ok(BTreeMap::new()),
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
+            .collect::<Option<BTreeMap<_, _>>>()
+            .ok_or_else(|| format!("`{field}` is not an object of texts")),
+        _ => Err(format!("`{field}` is not an object of texts")),
+    };
+    let mut server = match (given["command"].as_str(), given["url"].as_str(), given["type"].as_str()) {
+        (_, _, Some("sse")) => return Err("it has no words for `sse`".to_owned()),
+        (Some(command), None, _) => {
+            let args = match &given["args"] {
+                Value::Null => Vec::new(),
+                Value::Array(args) => args
+                    .iter()
+                    .map(|arg| arg.as_str().map(str::to_owned))
+                    .collect::<Option<_>>()
+                    .ok_or("`args` is not a list of texts")?,
+                _ => return Err("`args` is not a list of texts".to_owned()),
+            };
+            local(command, args, &pairs("env")?, secrets)?
+        }
+        (None, Some(url), _) => {
+            let headers = pairs("headers")?;
+            let headers: Map<_, _> =
+                headers.into_iter().map(|(name, value)| (name, json!(secrets.keep(&value)))).collect();
+            json!({ "url": url, "env_http_headers": headers })
+        }
+        _ => return Err("it has neither a `command` nor a `url`".to_owned()),
+    };
+    // Else a turn may run before the server's tools are there.
+    server["required"] = json!(true);
+    Ok(server)
+}
+
+/// Returns a server that is a program. Its variables are its own, so they have other names in the process that starts it.
+fn local(
+    command: &str,
+    args: Vec<String>,
+    env: &BTreeMap<String, String>,
+    secrets: &mut Secrets,
+) -> Result<Value, String> {
+    if env.is_empty() {
+        return Ok(json!({ "command": command, "args": args }));
+    }
+    let mut script = String::new();
+    let mut names = Vec::new();
+    for (name, value) in env {
+        let first = name.chars().next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
+        if !first || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+            return Err(format!("`{}` in its `env` is not the name of a variable", name.escape_debug()));
+        }
+        let secret = secrets.keep(value);
+        script.push_str(&format!("export {name}=\"${secret}\"; unset {secret}; "));
+        names.push(secret);
+    }
+    script.push_str("exec \"$@\"");
+    let args: Vec<_> = ["-c".to_owned(), script, "sh".to_owned(), command.to_owned()].into_iter().chain(args).collect();
+    Ok(json!({ "command": "/bin/sh", "args": args, "env_vars": names }))
+}
+
+/// What the program logs in with, where a variable holds it.
+const KEYS: [&str; 2] = ["OPENAI_API_KEY", "CODEX_API_KEY"];
+
+/// How many places to write to are read.
+const MOST_ROOTS: usize = 64;

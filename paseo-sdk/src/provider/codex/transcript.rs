@@ -1,0 +1,928 @@
+//! What a journal of the program means.
+//!
+//! A session first makes the program ready: it greets it, learns who is logged in and whether its sandbox works here, and
+//! begins the thread or goes on with it. Only then can prompts be told. A turn begins with our `turn/start` and ends with
+//! `turn/completed`; two things hold its end back: what still runs is ended when somebody has stopped it, and a plan waits
+//! for a person.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::ask::{self, Aside, Ask};
+use super::setup::{self, Roots, Setup};
+use super::spend::Spent;
+use super::wire::{self, OWN};
+use super::{item, mode_of};
+use crate::item::{Content, Item, TodoEntry, TodoStatus, ToolStatus};
+use crate::model::{Decision, ItemId, Mode, Outcome, RequestId, Usage};
+use crate::provider::last_words::{Muttered, Unfinished};
+use crate::provider::output::Output;
+use crate::provider::value::{self, clip, tail, text};
+use crate::provider::{Ending, Event, Record, Session, Step, Tell, TellId, Unsaid, Unsupported, What};
+
+/// The meaning of one journal.
+#[derive(Default)]
+pub(super) struct Transcript {
+    setup: Setup,
+    stage: Stage,
+    thread: String,
+    /// The model, as the program calls it.
+    model: String,
+    mode: Mode,
+    /// Whether the program can lock what it runs into its sandbox.
+    sandboxed: bool,
+    roots: Roots,
+    /// Whether it was said that the thread can be gone on with.
+    resumable: bool,
+    turn: Option<Turn>,
+    /// Prompts that were told into a turn, and of which the program has not said that it took them.
+    steers: BTreeMap<String, Value>,
+    /// Those that came too late for it, in order: each begins a turn of its own.
+    late: VecDeque<(String, Value)>,
+    /// Changes that were told, by the id of the request.
+    changes: BTreeMap<String, Change>,
+    items: BTreeMap<String, Open>,
+    asks: BTreeMap<String, Ask>,
+    rules: BTreeSet<String>,
+    spent: Spent,
+    background: bool,
+    expecting: bool,
+    warned: BTreeSet<String>,
+    muttered: Muttered,
+}
+
+/// How far the program has come in getting ready.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Stage {
+    /// It was greeted.
+    #[default]
+    Greeting,
+    /// It is asked who is logged in, and whether its sandbox works.
+    Learning {
+        /// Whether the one is known.
+        account: bool,
+        /// Whether the other is.
+        sandbox: bool,
+    },
+    /// Its thread is on the way.
+    Opening,
+    Ready,
+    /// It takes nothing, for this reason.
+    Unusable(String),
+}
+
+/// The turn that runs.
+#[derive(Default)]
+struct Turn {
+    /// The program's id of it; empty until that is known.
+    id: String,
+    /// The prompt that it answers; none when the program began by itself.
+    prompt: Option<TellId>,
+    /// Whether the program has taken what it was told last.
+    taken: bool,
+    /// Whether it runs, so that it can be stopped and spoken into.
+    begun: bool,
+    /// The last thing that was said in it.
+    said: Option<String>,
+    /// The plan that it came to.
+    plan: Option<String>,
+    /// The request to carry that out, while it waits for an answer.
+    asks: Option<RequestId>,
+    /// The mode in which it is carried out.
+    next_mode: Option<Mode>,
+    usage: Usage,
+    stopped: bool,
+    /// How it has ended, while what it left is put in order.
+    ending: Option<(Outcome, Option<String>)>,
+}
+
+enum Change {
+    Mode(Mode),
+    Model(String),
+}
+
+/// An item that is not final.
+#[derive(Serialize, Deserialize)]
+struct Open {
+    item: Item,
+    /// Whether its beginning was told; what is said is told once there is something to tell.
+    told: bool,
+    /// What was streamed of it, for the case that nothing else comes.
+    #[serde(skip)]
+    streamed: Output,
+}
+
+/// What is needed to go on without the records before, at a moment when no turn runs.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Summary {
+    setup: Setup,
+    thread: String,
+    model: String,
+    mode: String,
+    sandboxed: bool,
+    roots: Roots,
+    resumable: bool,
+    stage: Stage,
+    rules: BTreeSet<String>,
+    spent: Spent,
+    /// What goes on in the background.
+    items: BTreeMap<String, Open>,
+    warned: BTreeSet<String>,
+    muttered: Muttered,
+}
+
+impl Transcript {
+    fn launched(&mut self, setup: Option<&str>, out: &mut Vec<Step>) {
+        self.setup = setup.map(Setup::from_text).unwrap_or_default();
+        self.mode = self.setup.mode();
+        self.rules = self.setup.rules.iter().cloned().collect();
+        out.push(Step::Say(wire::initialize()));
+    }
+
+    /// The program was told something; what a session says by itself has an id that begins otherwise.
+    fn told(&mut self, id: &TellId, line: &str, out: &mut Vec<Step>) {
+        let Ok(line) = serde_json::from_str::<Value>(line) else { return };
+        let params = &line["params"];
+        let request = value::id(&line, "id");
+        match text(&line, "method") {
+            "turn/start" if request == id.0 => match line[OWN]["plan"].as_str() {
+                Some(plan) => self.plan_answered(plan, &line[OWN], out),
+                None if self.turn.is_none() => self.turn = Some(Turn::of(id.clone())),
+                None => {}
+            },
+            "turn/steer" if request == id.0 => {
+                if self.steers.len() < MOST {
+                    self.steers.insert(request, params["input"].clone());
+                }
+            }
+            "turn/interrupt" => self.told_to_stop(out),
+            "thread/settings/update" if request == id.0 => match &line[OWN] {
+                own if own["plan"].is_string() => {
+                    self.plan_answered(text(own, "plan"), own, out);
+                    out.push(Step::Event(Event::Delivered(id.clone())));
+                }
+                own => self.changes(request, own),
+            },
+            "" if !line["id"].is_null() => {
+                self.answered(&line, out);
+                out.push(Step::Event(Event::Delivered(id.clone())));
+            }
+            _ => {}
+        }
+    }
+
+    fn changes(&mut self, request: String, own: &Value) {
+        let mode = own["mode"].as_str().map(|mode| Change::Mode(mode_of(mode)));
+        let model = own["model"].as_str().map(|model| Change::Model(clip(model, 200)));
+        if let Some(change) = mode.or(model)
+            && self.changes.len() < MOST
+        {
+            self.changes.insert(request, change);
+        }
+    }
+
+    fn told_to_stop(&mut self, out: &mut Vec<Step>) {
+        let Some(turn) = &mut self.turn else { return };
+        turn.stopped = true;
+        if turn.asks.is_some() {
+            // The program has nothing to stop: for it the turn is over.
+            turn.ending = Some((Outcome::Interrupted, Some(STOPPED.to_owned())));
+            self.finish(out);
+        }
+    }
+
+    /// Somebody's answer was told.
+    fn answered(&mut self, line: &Value, out: &mut Vec<Step>) {
+        let Some(ask) = self.asks.remove(&ask::name(&line["id"])) else { return };
+        let aside = Aside::read(line);
+        out.push(Step::Event(Event::Withdrawn(RequestId(ask::name(&ask.id)))));
+        if let Some(rule) = ask.rule.filter(|_| aside.always)
+            && self.rules.len() < MOST
+            && self.rules.insert(rule.clone())
+        {
+            out.push(Step::Event(Event::Remembered(rule)));
+        }
+        if let Some(mode) = aside.mode {
+            out.push(Step::Say(self.settings(wire::MODE, &mode)));
+            self.changes.insert(wire::MODE.to_owned(), Change::Mode(mode));
+        }
+        if let (Some(message), Some(turn)) = (aside.message, self.turn.as_ref().filter(|turn| turn.begun)) {
+            let said = match aside.denied {
+                true => format!("About what was just not allowed: {message}"),
+                false => message,
+            };
+            let input = json!([{ "type": "text", "text": said }]);
+            out.push(Step::Say(self.steer(wire::MESSAGE, &turn.id, &input)));
+        }
+    }
+
+    fn said(&mut self, seq: i64, line: &str, out: &mut Vec<Step>) {
+        let Ok(line) = serde_json::from_str::<Value>(line) else {
+            if !line.trim().is_empty() {
+                out.push(Step::Event(Event::Notice(format!("codex printed: {}", clip(line.trim(), 500)))));
+            }
+            return;
+        };
+        match (text(&line, "method"), line["id"].is_null()) {
+            ("", _) => self.responded(&line, out),
+            (_, false) => self.asked(&line, out),
+            (method, true) => {
+                // Threads of sub-agents are shown by the calls that began them.
+                let thread = line["params"]["threadId"].as_str();
+                if thread.is_none_or(|thread| thread == self.thread) {
+                    self.notified(seq, method, &line["params"], out);
+                }
+            }
+        }
+        self.expect(out);
+    }
+
+    /// The program has answered a request of ours.
+    fn responded(&mut self, line: &Value, out: &mut Vec<Step>) {
+        let id = value::id(line, "id");
+        let error = line["error"].as_object().map(|_| clip(text(&line["error"], "message"), 2_000));
+        let answer = match error {
+            None => Ok(&line["result"]),
+            Some(error) => Err(error),
+        };
+        match id.as_str() {
+            wire::GREETING => self.greeted(answer, out),
+            wire::ACCOUNT => {
+                if answer.as_ref().is_ok_and(|account| wire::is_logged_in(account) == Some(false)) {
+                    self.give_up("codex is not logged in: run `codex login`".to_owned(), out);
+                }
+                self.learned(|account, _| *account = true, out);
+            }
+            wire::SANDBOX => {
+                self.probed(answer, out);
+                self.learned(|_, sandbox| *sandbox = true, out);
+            }
+            wire::THREAD => self.opened(answer, out),
+            wire::SETTINGS => match answer {
+                Ok(_) if matches!(self.stage, Stage::Opening) => self.stage = Stage::Ready,
+                Ok(_) => {}
+                Err(error) => self.give_up(format!("codex cannot be set up: {error}"), out),
+            },
+            wire::CLEAN => self.finish(out),
+            _ if self.changes.contains_key(&id) => self.changed(&id, answer.map(drop), out),
+            _ if self.steers.contains_key(&id) => self.steered(&id, answer.is_ok(), out),
+            _ if id.starts_with(INTERRUPT) => out.push(Step::Event(Event::Delivered(TellId(id)))),
+            _ if id.starts_with(PROMPT) || id.starts_with(ANSWER) => self.started(&id, answer, out),
+            _ => {}
+        }
+    }
+
+    fn greeted(&mut self, answer: Result<&Value, String>, out: &mut Vec<Step>) {
+        if !matches!(self.stage, Stage::Greeting) {
+            return;
+        }
+        if let Err(error) = answer {
+            self.give_up(format!("codex cannot start: {error}"), out);
+            return;
+        }
+        self.stage = Stage::Learning { account: false, sandbox: false };
+        let probe = json!({
+            "command": ["true"],
+            "cwd": "/",
+            "timeoutMs": 5_000,
+            "sandboxPolicy": { "type": "readOnly", "networkAccess": false },
+        });
+        out.push(Step::Say(wire::initialized()));
+        out.push(Step::Say(wire::request(wire::ACCOUNT, "account/read", &json!({}))));
+        out.push(Step::Say(wire::request(wire::SANDBOX, "command/exec", &probe)));
+    }
+
+    /// Where the sandbox does not work the program does not say so: whatever it runs fails.
+    fn probed(&mut self, answer: Result<&Value, String>, out: &mut Vec<Step>) {
+        let why = match answer {
+            Ok(result) if result["exitCode"] == 0 => {
+                self.sandboxed = true;
+                return;
+            }
+            Ok(result) => clip(text(result, "stderr").trim(), 300),
+            Err(error) => error,
+        };
+        if setup::needs_sandbox(&self.mode) {
+            let text = format!("codex cannot use its sandbox here, and asks before whatever it does: {why}");
+            out.push(Step::Event(Event::Notice(text)));
+        }
+    }
+
+    /// Begins the thread when everything is known that it needs.
+    fn learned(&mut self, what: impl FnOnce(&mut bool, &mut bool), out: &mut Vec<Step>) {
+        let Stage::Learning { account, sandbox } = &mut self.stage else { return };
+        what(account, sandbox);
+        if *account && *sandbox {
+            self.stage = Stage::Opening;
+            let (method, params) = self.setup.thread(self.sandboxed);
+            out.push(Step::Say(wire::request(wire::THREAD, method, &params)));
+        }
+    }
+
+    fn opened(&mut self, answer: Result<&Value, String>, out: &mut Vec<Step>) {
+        if !matches!(self.stage, Stage::Opening) || !self.thread.is_empty() {
+            return;
+        }
+        match answer {
+            Ok(result) => {
+                self.thread = value::id(&result["thread"], "id");
+                self.model = clip(text(result, "model"), 200);
+                self.roots = Roots::read(&result["sandbox"]);
+                let mut params = self.setup.settings(&self.mode, self.sandboxed, &self.model, &self.roots);
+                if self.mode != Mode::Plan && self.setup.resume.is_none() {
+                    // It acts from the beginning.
+                    params.as_object_mut().map(|params| params.remove("collaborationMode"));
+                }
+                params["threadId"] = json!(self.thread);
+                out.push(Step::Say(wire::request(wire::SETTINGS, "thread/settings/update", &params)));
+            }
+            // It is told nothing more, and the next process begins anew.
+            Err(error) if self.setup.resume.is_some() && error.starts_with("no rollout found") => {
+                out.push(Step::Event(Event::Forgotten(None)));
+            }
+            Err(error) => self.give_up(format!("codex cannot begin: {error}"), out),
+        }
+    }
+
+    fn give_up(&mut self, reason: String, out: &mut Vec<Step>) {
+        if !matches!(self.stage, Stage::Unusable(_)) {
+            self.stage = Stage::Unusable(reason);
+            out.push(Step::Event(Event::Unusable));
+        }
+    }
+
+    fn changed(&mut self, id: &str, answer: Result<(), String>, out: &mut Vec<Step>) {
+        match (self.changes.remove(id), answer) {
+            (Some(Change::Mode(mode)), Ok(())) => self.acts_as(mode, out),
+            (Some(Change::Model(model)), Ok(())) => self.model = model,
+            (_, Err(error)) => out.push(Step::Event(Event::Failed(error))),
+            (None, Ok(())) => {}
+        }
+        if id != wire::MODE {
+            out.push(Step::Event(Event::Delivered(TellId(id.to_owned()))));
+        }
+    }
+
+    fn acts_as(&mut self, mode: Mode, out: &mut Vec<Step>) {
+        if !self.sandboxed && setup::needs_sandbox(&mode) {
+            let text = "codex cannot use its sandbox here, and asks before whatever it does".to_owned();
+            out.push(Step::Event(Event::Notice(text)));
+        }
+        self.mode = mode.clone();
+        out.push(Step::Event(Event::ModeChanged(mode)));
+    }
+
+    /// The program has taken a prompt into the turn that runs, or there was none any more.
+    fn steered(&mut self, id: &str, taken: bool, out: &mut Vec<Step>) {
+        let Some(input) = self.steers.remove(id) else { return };
+        match &self.turn {
+            Some(_) if taken => {
+                let id = TellId(id.to_owned());
+                out.push(Step::Event(Event::Delivered(id.clone())));
+                out.push(Step::Event(Event::Joined(id)));
+            }
+            _ => {
+                self.late.push_back((id.to_owned(), input));
+                self.start_late(out);
+            }
+        }
+    }
+
+    /// Begins the turn of a prompt that came too late for another one.
+    fn start_late(&mut self, out: &mut Vec<Step>) {
+        if self.turn.is_none()
+            && let Some((id, input)) = self.late.pop_front()
+        {
+            out.push(Step::Say(self.start(&id, &input)));
+            self.turn = Some(Turn::of(TellId(id)));
+        }
+    }
+
+    /// The program has taken a prompt, or the answer to a plan, or has not.
+    fn started(&mut self, id: &str, answer: Result<&Value, String>, out: &mut Vec<Step>) {
+        let Some(turn) = self.turn.as_mut().filter(|turn| !turn.taken) else { return };
+        turn.taken = true;
+        let id = TellId(id.to_owned());
+        out.push(Step::Event(Event::Delivered(id.clone())));
+        if turn.prompt.as_ref() == Some(&id) {
+            out.push(Step::Event(Event::TurnStarted(Some(id))));
+        }
+        match answer {
+            Ok(result) => {
+                turn.id = value::id(&result["turn"], "id");
+                if let Some(mode) = turn.next_mode.take() {
+                    self.acts_as(mode, out);
+                }
+            }
+            Err(error) => {
+                turn.ending = Some((Outcome::Error, Some(error)));
+                self.finish(out);
+            }
+        }
+    }
+
+    fn notified(&mut self, seq: i64, method: &str, params: &Value, out: &mut Vec<Step>) {
+        match method {
+            "turn/started" => self.began(value::id(&params["turn"], "id"), out),
+            "turn/completed" => self.completed(&params["turn"], out),
+            "item/started" => self.item_started(&params["item"], out),
+            "item/agentMessage/delta"
+            | "item/plan/delta"
+            | "item/reasoning/summaryTextDelta"
+            | "item/reasoning/textDelta"
+            | "item/commandExecution/outputDelta" => {
+                self.streamed(&value::id(params, "itemId"), text(params, "delta"), out);
+            }
+            "item/reasoning/summaryPartAdded" if params["summaryIndex"].as_i64() > Some(0) => {
+                self.streamed(&value::id(params, "itemId"), "\n\n", out);
+            }
+            "item/completed" => self.item_completed(params, out),
+            "turn/plan/updated" => {
+                let entries = params["plan"].as_array().into_iter().flatten().take(MOST_ENTRIES).map(entry).collect();
+                let item_id = ItemId(format!("todo-{}-{seq}", value::id(params, "turnId")));
+                let item = Item { item_id, parent_id: None, content: Content::Todo { entries } };
+                out.push(Step::Event(Event::Closed(item)));
+            }
+            "thread/tokenUsage/updated" => {
+                let usage = self.spent.grow(&params["tokenUsage"]);
+                if let Some(turn) = &mut self.turn {
+                    turn.usage += usage;
+                }
+            }
+            "serverRequest/resolved" => self.withdraw(&ask::name(&params["requestId"]), out),
+            "error" if params["willRetry"] == true => {
+                let error = &params["error"];
+                let details = error["additionalDetails"].as_str().map(|details| format!(" ({})", clip(details, 500)));
+                let (message, details) = (clip(text(error, "message"), 300), details.unwrap_or_default());
+                let said = format!("the API failed, and is asked again: {message}{details}");
+                out.push(Step::Event(Event::Notice(said)));
+                // It is said again, under another name.
+                self.close(|item| matches!(item.content, Content::AssistantMessage { .. }), out);
+            }
+            "warning" => self.warn(text(params, "message"), out),
+            // The rest is about how the program was installed.
+            "configWarning" if text(params, "summary").starts_with("Invalid configuration") => {
+                let details = params["details"].as_str().map(|details| format!(" {details}"));
+                self.warn(&format!("{}{}", text(params, "summary"), details.unwrap_or_default()), out);
+            }
+            _ => {}
+        }
+    }
+
+    /// Says a warning once in the life of a process: some come with every turn.
+    fn warn(&mut self, said: &str, out: &mut Vec<Step>) {
+        let said = clip(said, 1_000);
+        if self.warned.len() < MOST_WARNINGS && self.warned.insert(said.clone()) {
+            out.push(Step::Event(Event::Notice(format!("codex: {said}"))));
+        }
+    }
+
+    fn began(&mut self, id: String, out: &mut Vec<Step>) {
+        match &mut self.turn {
+            Some(turn) if turn.ending.is_none() => {
+                turn.id = id;
+                turn.begun = true;
+            }
+            Some(_) => {}
+            None => {
+                self.turn = Some(Turn { id, begun: true, taken: true, ..Turn::default() });
+                out.push(Step::Event(Event::TurnStarted(None)));
+            }
+        }
+        // A thread is on the disk from its first turn on.
+        if !std::mem::replace(&mut self.resumable, true) {
+            out.push(Step::Event(Event::Resumable(self.thread.clone())));
+        }
+    }
+
+    fn completed(&mut self, ended: &Value, out: &mut Vec<Step>) {
+        let plans = self.mode == Mode::Plan;
+        let Some(turn) = &mut self.turn else { return };
+        if turn.id != value::id(ended, "id") || turn.asks.is_some() || turn.ending.is_some() {
+            return;
+        }
+        turn.begun = false;
+        let (outcome, reason) = outcome(ended);
+        let done = outcome == Outcome::Completed && !turn.stopped;
+        if let Some(plan) = turn.plan.take().filter(|_| done && plans) {
+            let request = RequestId(format!("{PLAN}{}", turn.id));
+            turn.asks = Some(request.clone());
+            out.push(Step::Event(Event::Asked(ask::plan(request, &plan))));
+            return;
+        }
+        turn.ending = Some((outcome, reason));
+        if turn.stopped || outcome == Outcome::Interrupted {
+            turn.stopped = true;
+            // Its commands run on otherwise.
+            let params = json!({ "threadId": self.thread });
+            out.push(Step::Say(wire::request(wire::CLEAN, "thread/backgroundTerminals/clean", &params)));
+        } else {
+            self.finish(out);
+        }
+    }
+
+    /// Somebody has answered a plan: the turn goes on, or is over.
+    fn plan_answered(&mut self, request: &str, own: &Value, out: &mut Vec<Step>) {
+        let asked = |turn: &&mut Turn| turn.asks.as_ref().is_some_and(|asks| asks.0 == request);
+        let Some(turn) = self.turn.as_mut().filter(asked) else { return };
+        out.extend(turn.asks.take().map(|request| Step::Event(Event::Withdrawn(request))));
+        if own["over"] == true {
+            turn.ending = Some((Outcome::Completed, None));
+            self.finish(out);
+        } else {
+            turn.id = String::new();
+            turn.taken = false;
+            turn.next_mode = own["mode"].as_str().map(mode_of);
+        }
+    }
+
+    /// The turn is over, and what it left is put in order.
+    fn finish(&mut self, out: &mut Vec<Step>) {
+        let Some(turn) = self.turn.take_if(|turn| turn.ending.is_some()) else { return };
+        let Some((outcome, reason)) = turn.ending else { return };
+        // A command may go on behind the turns, unless those were ended.
+        self.close(|item| !is_command(item) || turn.stopped, out);
+        let asks = std::mem::take(&mut self.asks).into_keys().map(RequestId).chain(turn.asks);
+        out.extend(asks.map(|request| Step::Event(Event::Withdrawn(request))));
+        self.look_behind(out);
+        let ending = Ending { outcome, reason, message: turn.said, usage: turn.usage };
+        out.push(Step::Event(Event::TurnEnded(ending)));
+        self.start_late(out);
+    }
+
+    /// Says when it changes whether something goes on behind the turns.
+    fn look_behind(&mut self, out: &mut Vec<Step>) {
+        let background = self.turn.is_none() && self.items.values().any(|open| is_command(&open.item));
+        if std::mem::replace(&mut self.background, background) != background {
+            out.push(Step::Event(Event::Background(background)));
+        }
+    }
+
+    fn item_started(&mut self, begun: &Value, out: &mut Vec<Step>) {
+        let Some(item) = item::read(begun, false) else { return };
+        let id = item.item_id.0.clone();
+        let full = self.items.len() >= MOST || id.is_empty();
+        // Late words of what was cut off are no beginning.
+        if full || self.turn.is_none() || self.items.contains_key(&id) {
+            return;
+        }
+        let told = item::is_call(&item);
+        if told {
+            out.push(Step::Event(Event::Opened(item.clone())));
+        }
+        self.items.insert(id, Open { item, told, streamed: Output::default() });
+    }
+
+    fn streamed(&mut self, id: &str, piece: &str, out: &mut Vec<Step>) {
+        let Some(open) = self.items.get_mut(id).filter(|_| !piece.is_empty()) else { return };
+        if !std::mem::replace(&mut open.told, true) {
+            out.push(Step::Event(Event::Opened(open.item.clone())));
+        }
+        open.streamed.push(piece);
+        out.push(Step::Event(Event::Wrote { item_id: open.item.item_id.clone(), text: piece.to_owned() }));
+    }
+
+    fn item_completed(&mut self, params: &Value, out: &mut Vec<Step>) {
+        let Some(mut item) = item::read(&params["item"], true) else { return };
+        let open = self.items.remove(&item.item_id.0);
+        let ours = self.turn.as_ref().is_some_and(|turn| turn.id == value::id(params, "turnId"));
+        // Of one that was cut off, this comes late.
+        if open.is_none() && !ours {
+            return;
+        }
+        let stopped = self.turn.as_ref().is_some_and(|turn| turn.stopped);
+        match &mut item.content {
+            Content::AssistantMessage { text: said } | Content::Reasoning { text: said } if said.is_empty() => {
+                if open.is_none_or(|open| !open.told) {
+                    return;
+                }
+            }
+            Content::AssistantMessage { text: said } => {
+                if let Some(turn) = &mut self.turn {
+                    turn.said = Some(tail(said));
+                    if text(&params["item"], "type") == "plan" {
+                        turn.plan = Some(clip(said, LONGEST_PLAN));
+                    }
+                }
+            }
+            Content::ToolCall(call) if stopped && call.status == ToolStatus::Failed && call.exit_code.is_none() => {
+                call.status = ToolStatus::Interrupted;
+            }
+            _ => {}
+        }
+        out.push(Step::Event(Event::Closed(item)));
+        self.look_behind(out);
+    }
+
+    /// Closes what came to no end.
+    fn close(&mut self, which: impl Fn(&Item) -> bool, out: &mut Vec<Step>) {
+        let (cut, kept): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut self.items).into_iter().partition(|(_, open)| which(&open.item));
+        self.items = kept;
+        for open in cut.into_values().filter(|open| open.told) {
+            out.push(Step::Event(Event::Closed(open.cut())));
+        }
+    }
+
+    fn asked(&mut self, request: &Value, out: &mut Vec<Step>) {
+        let item = self.items.get(&value::id(&request["params"], "itemId")).map(|open| &open.item);
+        let name = ask::name(&request["id"]);
+        let read = Ask::read(request, item).filter(|_| self.asks.len() < MOST_ASKS && self.turn.is_some());
+        let Some((ask, seen)) = read else {
+            // An answer keeps it from waiting for ever.
+            out.push(Step::Say(wire::refusal(&request["id"])));
+            return;
+        };
+        if ask.rule.as_ref().is_some_and(|rule| self.rules.contains(rule)) {
+            out.push(Step::Say(ask.allow()));
+            return;
+        }
+        if self.asks.insert(name, ask).is_none() {
+            out.push(Step::Event(Event::Asked(seen)));
+        }
+    }
+
+    fn withdraw(&mut self, name: &str, out: &mut Vec<Step>) {
+        if self.asks.remove(name).is_some() {
+            out.push(Step::Event(Event::Withdrawn(RequestId(name.to_owned()))));
+        }
+    }
+
+    fn exited(&mut self, failed: bool, out: &mut Vec<Step>) {
+        if let Some(text) = self.cut_off() {
+            out.push(Step::Event(Event::CutOff(text)));
+        }
+        self.close(|_| true, out);
+        for id in std::mem::take(&mut self.asks).into_keys() {
+            out.push(Step::Event(Event::Withdrawn(RequestId(id))));
+        }
+        if let Some(last) = self.muttered.take().filter(|_| failed) {
+            out.push(Step::Event(Event::Failed(format!("codex: {last}"))));
+        }
+        self.turn = None;
+        self.steers.clear();
+        self.late.clear();
+        self.changes.clear();
+    }
+
+    fn cut_off(&self) -> Option<String> {
+        let plan = self.turn.as_ref().and_then(|turn| turn.asks.as_ref()).map(|_| ask::CARRY_OUT);
+        let waits = |open: &&Open| !self.asks.values().any(|ask| ask.item == open.item.item_id.0);
+        let ran = |open: &Open| match &open.item.content {
+            Content::ToolCall(call) => Some(format!("{}: {}", call.name, call.title)),
+            _ => None,
+        };
+        let unfinished = Unfinished {
+            asked: self.asks.values().map(|ask| ask.title.as_str()).chain(plan).collect(),
+            ran: self.items.values().filter(waits).filter_map(ran).collect(),
+            background: 0,
+            busy: self.turn.is_some() || !self.steers.is_empty() || !self.late.is_empty(),
+        };
+        unfinished.told()
+    }
+
+    /// Says when it changes whether the model is to be heard from.
+    fn expect(&mut self, out: &mut Vec<Step>) {
+        let works = self.asks.is_empty() && !self.items.values().any(|open| item::is_call(&open.item));
+        let expecting = self.turn.as_ref().is_some_and(|turn| turn.begun) && works;
+        if std::mem::replace(&mut self.expecting, expecting) != expecting {
+            out.push(Step::Event(Event::Expecting(expecting)));
+        }
+    }
+
+    fn start(&self, id: &str, input: &Value) -> String {
+        let params = json!({ "threadId": self.thread, "clientUserMessageId": id, "input": input });
+        wire::request(id, "turn/start", &params)
+    }
+
+    fn steer(&self, id: &str, turn: &str, input: &Value) -> String {
+        let params = json!({
+            "threadId": self.thread,
+            "expectedTurnId": turn,
+            "clientUserMessageId": id,
+            "input": input,
+        });
+        wire::request(id, "turn/steer", &params)
+    }
+
+    fn settings(&self, id: &str, mode: &Mode) -> String {
+        let mut params = self.setup.settings(mode, self.sandboxed, &self.model, &self.roots);
+        params["threadId"] = json!(self.thread);
+        let own = json!({ "mode": mode.to_string() });
+        json!({ "id": id, "method": "thread/settings/update", "params": params, OWN: own }).to_string()
+    }
+
+    /// Returns the line that answers a plan: it is carried out, or made anew, or left.
+    fn answer_plan(&self, id: &TellId, request: &RequestId, decision: &Decision) -> String {
+        let (said, mode) = ask::about_plan(decision);
+        let mut params = match &mode {
+            Some(mode) => self.setup.settings(mode, self.sandboxed, &self.model, &self.roots),
+            None => json!({}),
+        };
+        params["threadId"] = json!(self.thread);
+        let mut own = json!({ "plan": request });
+        let method = match said {
+            Some(said) => {
+                params["input"] = json!([{ "type": "text", "text": said }]);
+                own["mode"] = json!(mode.map(|mode| mode.to_string()));
+                "turn/start"
+            }
+            // It changes nothing.
+            None => {
+                own["over"] = json!(true);
+                "thread/settings/update"
+            }
+        };
+        json!({ "id": id, "method": method, "params": params, OWN: own }).to_string()
+    }
+
+    fn take_up(&mut self, text: &str) {
+        let Ok(summary) = serde_json::from_str::<Summary>(text) else { return };
+        self.setup = summary.setup;
+        self.thread = summary.thread;
+        self.model = summary.model;
+        self.mode = mode_of(&summary.mode);
+        self.sandboxed = summary.sandboxed;
+        self.roots = summary.roots;
+        self.resumable = summary.resumable;
+        self.rules = summary.rules;
+        self.spent = summary.spent;
+        self.items = summary.items;
+        self.background = !self.items.is_empty();
+        self.warned = summary.warned;
+        self.muttered = summary.muttered;
+        self.stage = summary.stage;
+    }
+}
+
+impl Session for Transcript {
+    fn read(&mut self, record: &Record) -> Vec<Step> {
+        let mut out = Vec::new();
+        match &record.what {
+            What::Launched { setup, .. } => self.launched(setup.as_deref(), &mut out),
+            What::Told { id, line } => {
+                self.told(id, line, &mut out);
+                self.expect(&mut out);
+            }
+            What::Said(line) => match line.text() {
+                Some(line) => self.said(record.seq, line, &mut out),
+                None => out.push(Step::Event(Event::Failed("codex said something that cannot be read".to_owned()))),
+            },
+            What::Muttered(line) => {
+                if let Some(line) = line.text() {
+                    self.muttered.push(line);
+                }
+            }
+            What::Exited(exit) => self.exited(exit.code.is_some_and(|code| code != 0), &mut out),
+            What::Carried(text) => self.take_up(text),
+            What::Signalled { .. } | What::Closed {} => {}
+        }
+        out
+    }
+
+    fn phrase(&self, id: &TellId, tell: &Tell) -> Result<String, Unsaid> {
+        match &self.stage {
+            Stage::Ready => {}
+            Stage::Unusable(reason) => return Err(Unsaid::Never(reason.clone())),
+            Stage::Greeting | Stage::Learning { .. } | Stage::Opening => return Err(Unsaid::NotYet),
+        }
+        match (tell, &self.turn) {
+            (Tell::Prompt(prompt), None) => Ok(self.start(&id.0, &wire::input(prompt))),
+            (Tell::Prompt(prompt), Some(turn)) if turn.begun => Ok(self.steer(&id.0, &turn.id, &wire::input(prompt))),
+            // Said before that, the one would be taken for the other, and the other would do nothing.
+            (Tell::Prompt(_), Some(_)) => Err(Unsaid::NotYet),
+            (Tell::Interrupt {}, Some(turn)) if turn.begun || turn.asks.is_some() => {
+                let params = json!({ "threadId": self.thread, "turnId": turn.id });
+                Ok(wire::request(&id.0, "turn/interrupt", &params))
+            }
+            (Tell::Interrupt {}, _) => Err(Unsaid::NotYet),
+            (Tell::Answer { request_id, decision }, Some(turn)) if turn.asks.as_ref() == Some(request_id) => {
+                Ok(self.answer_plan(id, request_id, decision))
+            }
+            (Tell::Answer { request_id, decision }, _) => match self.asks.get(&request_id.0) {
+                Some(ask) => Ok(ask.answer(decision)?),
+                None => Err(Unsupported { provider: "codex", what: "be told what it no longer asks" }.into()),
+            },
+            (Tell::Mode(mode), _) => Ok(self.settings(&id.0, mode)),
+            (Tell::Model(model), _) => {
+                let collaboration = self.setup.collaboration(&self.mode, model);
+                let params = json!({
+                    "threadId": self.thread,
+                    "model": model,
+                    "collaborationMode": collaboration,
+                });
+                let own = json!({ "model": model });
+                Ok(json!({ "id": id, "method": "thread/settings/update", "params": params, OWN: own }).to_string())
+            }
+        }
+    }
+
+    fn summary(&self) -> String {
+        // Only what goes on in the background is open between turns.
+        let items = self.items.iter().map(|(id, open)| (id.clone(), open.bare())).collect();
+        let summary = Summary {
+            setup: self.setup.clone(),
+            thread: self.thread.clone(),
+            model: self.model.clone(),
+            mode: self.mode.to_string(),
+            sandboxed: self.sandboxed,
+            roots: self.roots.clone(),
+            resumable: self.resumable,
+            stage: self.stage.clone(),
+            rules: self.rules.clone(),
+            spent: self.spent,
+            items,
+            warned: self.warned.clone(),
+            muttered: self.muttered.clone(),
+        };
+        json!(summary).to_string()
+    }
+}
+
+impl Turn {
+    /// The turn of a prompt that was told.
+    fn of(prompt: TellId) -> Turn {
+        Turn { prompt: Some(prompt), ..Turn::default() }
+    }
+}
+
+impl Open {
+    /// Returns the item as it is left.
+    fn cut(&self) -> Item {
+        let mut item = self.item.clone();
+        let (streamed, omitted) = self.streamed.bounded();
+        match &mut item.content {
+            Content::AssistantMessage { text } | Content::Reasoning { text } => *text = streamed,
+            Content::ToolCall(call) => {
+                call.status = ToolStatus::Interrupted;
+                call.output = Some(streamed).filter(|text| !text.is_empty());
+                call.omitted_bytes = omitted;
+                call.diff = None;
+            }
+            _ => {}
+        }
+        item
+    }
+
+    fn bare(&self) -> Open {
+        Open { item: self.item.clone(), told: self.told, streamed: Output::default() }
+    }
+}
+
+fn is_command(item: &Item) -> bool {
+    matches!(&item.content, Content::ToolCall(call) if call.name == "exec_command")
+}
+
+fn entry(step: &Value) -> TodoEntry {
+    let status = match text(step, "status") {
+        "inProgress" => TodoStatus::InProgress,
+        "completed" => TodoStatus::Completed,
+        _ => TodoStatus::Pending,
+    };
+    TodoEntry { text: clip(text(step, "step"), 500), status }
+}
+
+/// Says what came of a turn.
+fn outcome(ended: &Value) -> (Outcome, Option<String>) {
+    let error = &ended["error"];
+    let info = &error["codexErrorInfo"];
+    match text(ended, "status") {
+        "completed" => (Outcome::Completed, None),
+        "interrupted" => (Outcome::Interrupted, Some(STOPPED.to_owned())),
+        _ => {
+            let status = info.as_object().and_then(|info| info.values().next()?["httpStatusCode"].as_i64());
+            let message = Some(clip(text(error, "message"), 2_000)).filter(|message| !message.is_empty());
+            let message = message.unwrap_or_else(|| "codex failed".to_owned());
+            let reason = match status.map(|status| status.to_string()) {
+                Some(status) if !message.contains(&status) => format!("{message} (status {status})"),
+                _ => message,
+            };
+            let outcome = if info == "usageLimitExceeded" { Outcome::Limit } else { Outcome::Error };
+            (outcome, Some(reason))
+        }
+    }
+}
+
+/// What the ids of tells begin with.
+const PROMPT: &str = "prompt.";
+const ANSWER: &str = "answer.";
+const INTERRUPT: &str = "interrupt.";
+
+/// What the requests to carry out a plan begin with, which are ours.
+const PLAN: &str = "plan.";
+
+const STOPPED: &str = "it was interrupted";
+
+/// How many of anything are kept; more is nonsense.
+const MOST: usize = 500;
+
+/// How many questions may be open at once.
+const MOST_ASKS: usize = 100;
+
+const MOST_ENTRIES: usize = 200;
+const MOST_WARNINGS: usize = 32;
+const LONGEST_PLAN: usize = 64 * 1024;
