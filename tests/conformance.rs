@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 
 use self::stage::{Kind, Stage};
 use crate::messages_api::program::claude_program;
+use crate::responses_api::program::codex_program;
 
 /// What came of a case, when it did not fail.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +69,13 @@ async fn shell() {
 async fn claude() {
     if let Some(program) = claude_program() {
         every_cell(Kind::Claude { program }).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn codex() {
+    if let Some(program) = codex_program() {
+        every_cell(Kind::Codex { program }).await;
     }
 }
 

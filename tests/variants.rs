@@ -271,7 +271,7 @@ async fn the_real_program_works_as_a_variant_with_its_own_path_and_endpoint() {
     let variant = json!({
         "extends": "claude", "program": path, "model": "haiku", "mode": "auto",
         "env": {
-            "ANTHROPIC_BASE_URL": stage.api.base_url(), "ANTHROPIC_API_KEY": "sk-ant-of-a-variant",
+            "ANTHROPIC_BASE_URL": stage.model.messages().base_url(), "ANTHROPIC_API_KEY": "sk-ant-of-a-variant",
             "PATH": std::env::var("PATH").expect("a path"),
         },
     });
@@ -283,7 +283,7 @@ async fn the_real_program_works_as_a_variant_with_its_own_path_and_endpoint() {
     let done = client.create_agent(task).await.expect("it starts");
     assert_eq!((done.outcome, done.last_message.as_deref()), (Some(WaitOutcome::Completed), Some("made")), "{done:?}");
     assert!(stage.file("made.txt").exists(), "mode `auto` does not ask");
-    assert!(stage.api.requests().iter().any(|request| request.model.contains("haiku")));
+    assert!(stage.model.messages().requests().iter().any(|request| request.model.contains("haiku")));
     kill_agent(&client, &done.agent_id).await;
     let again =
         client.send_agent_prompt(SendAgentPrompt::new(&done.agent_id, "[[text: again]]")).await.expect("it is sent");

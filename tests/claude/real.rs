@@ -55,7 +55,7 @@ fn items(entries: &[Entry]) -> Vec<&Item> {
 
 /// Returns every text that the model was sent in the last request.
 fn heard(stage: &Stage) -> Vec<String> {
-    let last = stage.api.requests().pop().expect("it asked");
+    let last = stage.model.messages().requests().pop().expect("it asked");
     last.messages.iter().flat_map(|message| message.texts()).map(str::to_owned).collect()
 }
 
@@ -386,7 +386,7 @@ async fn a_system_prompt_and_servers_reach_the_program_and_nobody_else() {
         ..stage.asking("[[text: hello]]")
     };
     let agent = client.create_agent(task).await.expect("it starts").agent_id;
-    let last = stage.api.requests().pop().expect("it asked");
+    let last = stage.model.messages().requests().pop().expect("it asked");
     assert!(last.system.contains("Always answer in rhymes."), "{}", last.system);
     let file = stage.lab.home().join(format!("agents/{agent}/mcp.json"));
     assert_eq!(file.metadata().expect("it is there").permissions().mode() & 0o777, 0o600);
@@ -422,7 +422,7 @@ async fn a_daemon_that_is_killed_ten_times_in_a_turn_loses_nothing_of_it() {
         match round {
             // Killed while a command runs, then while the model streams.
             4 => stage.let_command_go().await,
-            9 => stage.api.release("gate"),
+            9 => stage.model.release("gate"),
             _ => {}
         }
         let last = status(&client, &working).await.last_seq;

@@ -40,7 +40,9 @@ pub(super) async fn interrupt_while_a_tool_runs(mut stage: Stage) -> Cell {
     assert_eq!(calls(&entries)[0].status, ToolStatus::Interrupted);
     let command = |process: &String| process.ends_with(" cat");
     match stage.kind {
-        Kind::Shell => assert!(!processes_in(&stage.lab.work()).iter().any(command), "the command is gone"),
+        Kind::Shell | Kind::Codex { .. } => {
+            assert!(!processes_in(&stage.lab.work()).iter().any(command), "the command is gone");
+        }
         // This program says that it has stopped a moment before it ends the command.
         Kind::Claude { .. } => gone(&stage.lab.work(), command).await,
     }
@@ -77,7 +79,7 @@ pub(super) async fn agent_killed_while_a_tool_runs(mut stage: Stage) -> Cell {
     assert_eq!(calls(&before)[0].status, ToolStatus::Interrupted);
     let done = send(&client, &agent, &stage.kind.says("again")).await;
     assert_eq!((done.outcome, done.last_message.as_deref()), (Some(WaitOutcome::Completed), Some("again")), "{done:?}");
-    if let Kind::Claude { .. } = stage.kind {
+    if !matches!(stage.kind, Kind::Shell) {
         tells_what_was_cut_off(&stage, &client, &agent, "cat go").await;
     }
     stage.end(&client).await;
@@ -94,7 +96,7 @@ pub(super) async fn agent_killed_while_it_asks(mut stage: Stage) -> Cell {
     let again = send(&client, &agent, &stage.kind.says("again")).await;
     match stage.kind {
         Kind::Shell => assert_eq!(again.outcome, Some(WaitOutcome::Permission)),
-        Kind::Claude { .. } => {
+        Kind::Claude { .. } | Kind::Codex { .. } => {
             assert_eq!(again.last_message.as_deref(), Some("again"), "{again:?}");
             tells_what_was_cut_off(&stage, &client, &agent, "touch made").await;
         }
@@ -111,19 +113,14 @@ async fn tells_what_was_cut_off(
     agent: &paseo_sdk::model::AgentId,
     what: &str,
 ) {
-    let last = stage.api.requests().pop().expect("it asked");
-    let notes: Vec<_> = last
-        .messages
-        .iter()
-        .flat_map(|message| message.texts())
-        .filter(|text| text.contains("Your process was ended"))
-        .collect();
-    assert_eq!(notes.len(), 1, "{last:#?}");
+    let (_, texts) = stage.model.asked();
+    let notes: Vec<_> = texts.iter().filter(|text| text.contains("Your process was ended")).collect();
+    assert_eq!(notes.len(), 1, "{texts:#?}");
     assert!(notes[0].contains(what), "{notes:?}");
     let entries = timeline(client, agent).await;
     assert!(notices(&entries).iter().any(|notice| notice.contains(what)), "{entries:#?}");
     // And it goes on in the conversation that was.
-    assert!(last.messages.len() > 2, "{last:#?}");
+    assert!(texts.iter().any(|text| text.contains("[[bash:")), "{texts:#?}");
 }
 
 pub(super) async fn daemon_killed_while_it_streams(mut stage: Stage) -> Cell {

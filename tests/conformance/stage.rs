@@ -11,16 +11,19 @@ use rustix::fs::inotify;
 use rustix::process::{Pid, Signal};
 
 use crate::claude::journals;
-use crate::daemon::watching::until;
+use crate::daemon::watching::{until, until_call};
 use crate::lab::{Lab, Process, timeline};
 use crate::messages_api::MessagesApi;
 use crate::messages_api::program::claude_environment;
+use crate::responses_api::ResponsesApi;
+use crate::responses_api::program::{codex_environment, codex_environment_without_login};
 
 /// Which provider.
 #[derive(Clone, Debug)]
 pub(crate) enum Kind {
     Shell,
     Claude { program: PathBuf },
+    Codex { program: PathBuf },
 }
 
 impl Kind {
@@ -28,6 +31,7 @@ impl Kind {
         match self {
             Kind::Shell => "shell",
             Kind::Claude { .. } => "claude",
+            Kind::Codex { .. } => "codex",
         }
     }
 
@@ -35,7 +39,7 @@ impl Kind {
     pub(crate) fn says(&self, text: &str) -> String {
         match self {
             Kind::Shell => format!("echo {text}"),
-            Kind::Claude { .. } => format!("[[text: {text}]]"),
+            Kind::Claude { .. } | Kind::Codex { .. } => format!("[[text: {text}]]"),
         }
     }
 
@@ -43,7 +47,7 @@ impl Kind {
     pub(crate) fn runs(&self, command: &str) -> String {
         match self {
             Kind::Shell => command.to_owned(),
-            Kind::Claude { .. } => format!("[[bash: {command}]] [[text: it ran]]"),
+            Kind::Claude { .. } | Kind::Codex { .. } => format!("[[bash: {command}]] [[text: it ran]]"),
         }
     }
 
@@ -51,7 +55,77 @@ impl Kind {
     pub(crate) fn streams(&self) -> String {
         match self {
             Kind::Shell => "printf 'gate is held '; cat go >/dev/null; echo and released".to_owned(),
-            Kind::Claude { .. } => "[[hold: gate]]".to_owned(),
+            Kind::Claude { .. } | Kind::Codex { .. } => "[[hold: gate]]".to_owned(),
+        }
+    }
+
+    fn program(&self) -> Option<&PathBuf> {
+        match self {
+            Kind::Shell => None,
+            Kind::Claude { program } | Kind::Codex { program } => Some(program),
+        }
+    }
+}
+
+/// The model that a provider's program talks to.
+pub(crate) enum Model {
+    /// There is none.
+    None,
+    Messages(MessagesApi),
+    Responses(ResponsesApi),
+}
+
+impl Model {
+    /// Lets it go on where it waits for that.
+    pub(crate) fn release(&self, gate: &str) {
+        match self {
+            Model::None => {}
+            Model::Messages(api) => api.release(gate),
+            Model::Responses(api) => api.release(gate),
+        }
+    }
+
+    /// There is no model of this name.
+    pub(crate) fn forget(&self, name: &str) {
+        match self {
+            Model::None => {}
+            Model::Messages(api) => api.forget_model(name),
+            Model::Responses(api) => api.forget_model(name),
+        }
+    }
+
+    /// Takes no other key from now on.
+    pub(crate) fn require_key(&self, key: &str) {
+        match self {
+            Model::None => {}
+            Model::Messages(api) => api.require_key(key),
+            Model::Responses(api) => api.require_key(key),
+        }
+    }
+
+    /// The one that Claude talks to.
+    pub(crate) fn messages(&self) -> &MessagesApi {
+        match self {
+            Model::Messages(api) => api,
+            Model::None | Model::Responses(_) => panic!("this is for Claude"),
+        }
+    }
+
+    /// Returns which model was asked last, and every text of that conversation.
+    pub(crate) fn asked(&self) -> (String, Vec<String>) {
+        match self {
+            Model::None => panic!("there is no model"),
+            Model::Messages(api) => {
+                let last = api.requests().pop().expect("it was asked");
+                let texts = last.messages.iter().flat_map(|message| message.texts().map(str::to_owned));
+                (last.model.clone(), texts.collect())
+            }
+            Model::Responses(api) => {
+                let last = api.requests().pop().expect("it was asked");
+                let messages = last.input.iter().filter_map(|item| item.message());
+                let texts = messages.flat_map(|message| message.texts().map(str::to_owned)).collect();
+                (last.model, texts)
+            }
         }
     }
 }
@@ -60,27 +134,39 @@ impl Kind {
 pub(crate) struct Stage {
     pub(crate) kind: Kind,
     pub(crate) lab: Lab,
-    pub(crate) api: MessagesApi,
+    pub(crate) model: Model,
     daemon: Option<Daemon>,
     process: Option<Process>,
 }
 
 impl Stage {
     pub(crate) async fn new(kind: Kind) -> Stage {
-        let api = MessagesApi::start().await;
         let mut lab = Lab::new();
-        if let Kind::Claude { program } = &kind {
-            let home = lab.path("claude");
-            std::fs::create_dir(&home).expect("a home for the program");
-            lab.set_env(claude_environment(&home, &api));
+        let home = lab.path("program");
+        std::fs::create_dir(&home).expect("a home for the program");
+        let model = match &kind {
+            Kind::Shell => Model::None,
+            Kind::Claude { .. } => {
+                let api = MessagesApi::start().await;
+                lab.set_env(claude_environment(&home, &api));
+                // As root the program goes without asking only where it is told that this is a sandbox.
+                lab.set_env([("IS_SANDBOX".to_owned(), "1".to_owned())]);
+                Model::Messages(api)
+            }
+            Kind::Codex { .. } => {
+                let api = ResponsesApi::start().await;
+                lab.set_env(codex_environment(&home, &api));
+                Model::Responses(api)
+            }
+        };
+        if let Some(program) = kind.program() {
             let directory = program.parent().expect("it is in a directory").display();
             let path = format!("{directory}:{}", std::env::var("PATH").expect("a path"));
-            // As root the program goes without asking only where it is told that this is a sandbox.
-            lab.set_env([("PATH".to_owned(), path), ("IS_SANDBOX".to_owned(), "1".to_owned())]);
+            lab.set_env([("PATH".to_owned(), path)]);
         }
         lab.fifo("started");
         lab.fifo("go");
-        Stage { kind, lab, api, daemon: None, process: None }
+        Stage { kind, lab, model, daemon: None, process: None }
     }
 
     /// Starts a daemon in this process, unless there is one, and returns a client of it.
@@ -89,6 +175,22 @@ impl Stage {
             self.daemon = Some(self.lab.daemon().await);
         }
         self.lab.client()
+    }
+
+    /// Takes away what the program logs in with.
+    pub(crate) fn log_out(&mut self) {
+        match &self.model {
+            Model::None => {}
+            // An empty key is none.
+            Model::Messages(_) => self.lab.set_env([("ANTHROPIC_API_KEY".to_owned(), String::new())]),
+            Model::Responses(api) => {
+                let home = self.lab.path("program");
+                self.lab.set_env(codex_environment_without_login(&home, api));
+                let directory = self.kind.program().expect("it has one").parent().expect("it is in a directory");
+                let path = format!("{}:{}", directory.display(), std::env::var("PATH").expect("a path"));
+                self.lab.set_env([("PATH".to_owned(), path)]);
+            }
+        }
     }
 
     /// Starts the daemon in this process again, in another environment.
@@ -144,7 +246,7 @@ impl Stage {
         tokio::select! {
             said = read => {
                 assert_eq!(said.expect("no panic").expect("a pipe"), "on\n");
-                until(client, agent, |agent| agent.turn.is_some()).await;
+                until_call(client, agent).await;
             }
             ended = client.wait_for_agent(WaitForAgent::one(agent)) => {
                 // The reader lets go when somebody writes.
@@ -170,7 +272,7 @@ impl Stage {
 
     /// Lets the command, or the model, go on.
     pub(crate) async fn go_on(&self) {
-        self.api.release("gate");
+        self.model.release("gate");
         if matches!(self.kind, Kind::Shell) {
             self.let_command_go().await;
         }

@@ -2,7 +2,7 @@
 
 use paseo_sdk::Client;
 use paseo_sdk::catalogue::{WatchAgents, WatchFrom};
-use paseo_sdk::item::Happening;
+use paseo_sdk::item::{Content, Happening};
 use paseo_sdk::model::{Agent, AgentId, Event, Status};
 
 use crate::lab::{Lab, calls, timeline};
@@ -17,6 +17,20 @@ pub(crate) async fn until(client: &Client, agent: &AgentId, so: impl Fn(&Agent) 
     while let Some(event) = watch.next().await {
         if let Event::AgentChanged(agent) = event.expect("the watch goes on")
             && so(&agent)
+        {
+            return;
+        }
+    }
+    panic!("the watch ended");
+}
+
+/// Returns when the agent uses a tool.
+pub(crate) async fn until_call(client: &Client, agent: &AgentId) {
+    let mut watch = client.watch(follow(agent, 0));
+    while let Some(event) = watch.next().await {
+        if let Event::AgentEntry { entry, .. } = event.expect("an event")
+            && let Happening::ItemOpened { item } = &entry.what
+            && matches!(item.content, Content::ToolCall(_))
         {
             return;
         }

@@ -99,7 +99,7 @@ impl Request {
 }
 
 impl Item {
-    pub(super) fn message(&self) -> Option<&Message> {
+    pub(crate) fn message(&self) -> Option<&Message> {
         match self {
             Item::Message(message) => Some(message),
             _ => None,
