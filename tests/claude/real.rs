@@ -3,15 +3,17 @@
 use std::path::PathBuf;
 
 use paseo_sdk::catalogue::{
-    AgentOutcome, CancelAgent, CreateAgent, ListModels, ListProviders, SendAgentPrompt, SetAgentMode, WaitForAgent,
-    WatchAgents, WatchFrom, WhenBusy,
+    CancelAgent, CreateAgent, ListModels, ListProviders, SendAgentPrompt, SetAgentMode, WaitForAgent, WatchAgents,
+    WatchFrom, WhenBusy,
 };
 use paseo_sdk::item::{Content, Entry, Happening, Item, TodoStatus};
 use paseo_sdk::model::{AgentId, Behavior, Event, Mode, Permission, PermissionKind, Status, WaitOutcome};
 use paseo_sdk::{Client, Code};
 use serde_json::json;
 
-use crate::conformance::stage::{Kind, Stage, answer, kill_agent, notices, send, status, turns};
+use crate::conformance::stage::{
+    Kind, Stage, answer, ended, items, kill_agent, notices, question, send, status, turns,
+};
 use crate::daemon::watching::follow;
 use crate::lab::{calls, timeline};
 use crate::messages_api::program::claude_program;
@@ -22,35 +24,10 @@ async fn stage() -> Option<(Stage, Client)> {
     Some((stage, client))
 }
 
-/// Returns the one question that somebody's task has come to.
-fn question(asking: &AgentOutcome) -> &Permission {
-    let [permission] = &asking.permissions[..] else { panic!("one question: {asking:?}") };
-    permission
-}
-
 /// Starts a task that asks.
 async fn asking(stage: &Stage, client: &Client, prompt: &str) -> (AgentId, Permission) {
     let asking = client.create_agent(stage.asking(prompt)).await.expect("it starts");
     (asking.agent_id.clone(), question(&asking).clone())
-}
-
-async fn ended(client: &Client, agent: &AgentId) -> AgentOutcome {
-    let done = client.wait_for_agent(WaitForAgent::one(agent)).await.expect("it ends");
-    assert_eq!(done.outcome, Some(WaitOutcome::Completed), "{done:?}");
-    done
-}
-
-/// Returns the items that are closed.
-fn items(entries: &[Entry]) -> Vec<&Item> {
-    let closed = |entry: &'_ Entry| matches!(entry.what, Happening::ItemClosed { .. });
-    entries
-        .iter()
-        .filter(|entry| closed(entry))
-        .filter_map(|entry| match &entry.what {
-            Happening::ItemClosed { item } => Some(item),
-            _ => None,
-        })
-        .collect()
 }
 
 /// Returns every text that the model was sent in the last request.

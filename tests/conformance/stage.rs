@@ -4,14 +4,16 @@ use std::path::PathBuf;
 
 use paseo_daemon::Daemon;
 use paseo_sdk::Client;
-use paseo_sdk::catalogue::{CreateAgent, GetAgentStatus, RespondToPermission, SendAgentPrompt, WaitForAgent};
-use paseo_sdk::item::{Entry, Happening};
+use paseo_sdk::catalogue::{
+    AgentOutcome, CreateAgent, GetAgentStatus, RespondToPermission, SendAgentPrompt, WaitForAgent,
+};
+use paseo_sdk::item::{Entry, Happening, Item};
 use paseo_sdk::model::{Agent, AgentId, Behavior, Mode, Permission, WaitOutcome};
 use rustix::fs::inotify;
 use rustix::process::{Pid, Signal};
 
-use crate::claude::journals;
 use crate::daemon::watching::{until, until_call};
+use crate::journal;
 use crate::lab::{Lab, Process, timeline};
 use crate::messages_api::MessagesApi;
 use crate::messages_api::program::claude_environment;
@@ -142,7 +144,7 @@ pub(crate) struct Stage {
 impl Stage {
     pub(crate) async fn new(kind: Kind) -> Stage {
         let mut lab = Lab::new();
-        let home = lab.path("program");
+        let home = lab.path(kind.name());
         std::fs::create_dir(&home).expect("a home for the program");
         let model = match &kind {
             Kind::Shell => Model::None,
@@ -184,7 +186,7 @@ impl Stage {
             // An empty key is none.
             Model::Messages(_) => self.lab.set_env([("ANTHROPIC_API_KEY".to_owned(), String::new())]),
             Model::Responses(api) => {
-                let home = self.lab.path("program");
+                let home = self.lab.path(self.kind.name());
                 self.lab.set_env(codex_environment_without_login(&home, api));
                 let directory = self.kind.program().expect("it has one").parent().expect("it is in a directory");
                 let path = format!("{}:{}", directory.display(), std::env::var("PATH").expect("a path"));
@@ -287,7 +289,7 @@ impl Stage {
     /// Ends the agents, and checks that nothing of them is left.
     pub(crate) async fn end(self, client: &Client) {
         self.lab.stop(client).await;
-        journals::record(&self.lab);
+        journal::record(&self.lab);
     }
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {
@@ -307,8 +309,32 @@ pub(crate) fn answer(agent: &AgentId, permission: &Permission, behavior: Behavio
     }
 }
 
+/// Returns the one question that somebody's task has come to.
+pub(crate) fn question(asking: &AgentOutcome) -> &Permission {
+    let [permission] = &asking.permissions[..] else { panic!("one question: {asking:?}") };
+    permission
+}
+
+/// Waits for the end of a task that goes well.
+pub(crate) async fn ended(client: &Client, agent: &AgentId) -> AgentOutcome {
+    let done = client.wait_for_agent(WaitForAgent::one(agent)).await.expect("it ends");
+    assert_eq!(done.outcome, Some(WaitOutcome::Completed), "{done:?}");
+    done
+}
+
+/// Returns the items of a timeline that are closed.
+pub(crate) fn items(entries: &[Entry]) -> Vec<&Item> {
+    entries
+        .iter()
+        .filter_map(|entry| match &entry.what {
+            Happening::ItemClosed { item } => Some(item),
+            _ => None,
+        })
+        .collect()
+}
+
 /// Says something more and waits for its end.
-pub(crate) async fn send(client: &Client, agent: &AgentId, prompt: &str) -> paseo_sdk::catalogue::AgentOutcome {
+pub(crate) async fn send(client: &Client, agent: &AgentId, prompt: &str) -> AgentOutcome {
     client.send_agent_prompt(SendAgentPrompt::new(agent, prompt)).await.expect("it is sent")
 }
 

@@ -23,7 +23,8 @@ pub(super) fn request(id: &str, method: &str, params: &Value) -> String {
 
 pub(super) fn initialize() -> String {
     let params = json!({
-        "clientInfo": { "name": "paseo", "title": "paseo", "version": env!("CARGO_PKG_VERSION") },
+        // Of what is spoken here, so that a journal read by another paseo says the same.
+        "clientInfo": { "name": "paseo", "title": "paseo", "version": "1" },
         "capabilities": {
             "experimentalApi": true,
             "requestAttestation": false,

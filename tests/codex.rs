@@ -1,0 +1,5 @@
+//! What is Codex's alone: driven for real where the program is there, and read from journals everywhere.
+
+mod journals;
+mod launch;
+mod real;
