@@ -105,7 +105,7 @@ async fn variants_are_known_wherever_providers_are() {
         refused(shop.task("zai").mode(odd)).await,
     ];
     insta::assert_snapshot!(said.join("\n"), @"
-    InvalidArgument: provider: no provider `glm`; there is: claude, shell, gone, zai
+    InvalidArgument: provider: no provider `glm`; there is: claude, codex, shell, gone, zai
     Unavailable: zai is not logged in; put what it logs in with into `providers.zai.env` in config.json, or run `claude` and type /login, or set ANTHROPIC_API_KEY
     Unavailable: provider gone needs the program `/nowhere/agent`; put it there, or correct `providers.gone.program` in config.json
     InvalidArgument: model: `-x` is not the name of a model; `paseo provider models zai` lists them

@@ -160,7 +160,7 @@ fn spec(mode: Mode) -> LaunchSpec {
         trusted: false,
         mcp_config: None,
         mcp_servers: std::collections::BTreeMap::new(),
-        git_dir: None,
+        git_dirs: Vec::new(),
         rules: vec!["Bash(ls)".to_owned()],
     }
 }

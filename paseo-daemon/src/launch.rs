@@ -205,7 +205,7 @@ impl Launcher {
             trusted: true,
             mcp_config: None,
             mcp_servers: BTreeMap::new(),
-            git_dir: None,
+            git_dirs: Vec::new(),
             rules: Vec::new(),
         };
         self.objection(provider, &spec, &env)
@@ -283,7 +283,7 @@ impl Launcher {
         spec.mcp_servers = mcp_servers(&files.mcp_config())?;
         // A worktree may have been trusted since.
         spec.trusted = ground.trusted;
-        spec.git_dir = ground.git_dir.map(|directory| directory.display().to_string());
+        spec.git_dirs = ground.git_dirs.iter().map(|directory| directory.display().to_string()).collect();
         let launch = kind.provider.launch(&spec, resume);
         let run_dir = files.runs().join(run.to_string());
         let socket = self.socket(&spec.agent_id, run).map_err(|error| format!("no place for a socket: {error}"))?;

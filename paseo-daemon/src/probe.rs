@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use paseo_sdk::provider::{Provider, Question};
+use paseo_sdk::provider::{Login, Provider, Question};
 use rustix::process::{Pid, Signal};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
@@ -52,11 +52,17 @@ pub(crate) async fn version(program: &Path, env: &BTreeMap<String, String>) -> O
 /// Returns whether somebody is logged in, as far as the program says so.
 pub(crate) async fn logged_in(provider: &dyn Provider, program: &Path, env: &BTreeMap<String, String>) -> Option<bool> {
     let question = provider.login_question()?;
-    if question.lines.is_empty() {
+    let login = if question.lines.is_empty() {
         let args: Vec<_> = question.args.iter().map(String::as_str).collect();
-        return provider.logged_in(&said(program, &args, env).await?);
+        provider.login(&said(program, &args, env).await?)
+    } else {
+        ask(program, &question, env, |line| provider.login(line)).await.ok()
+    };
+    match login? {
+        Login::In => Some(true),
+        Login::Out => Some(false),
+        Login::Unknown => None,
     }
-    ask(program, &question, env, |line| provider.logged_in(line)).await.ok()
 }
 
 /// Runs a program and returns what it prints.

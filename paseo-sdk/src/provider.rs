@@ -49,8 +49,8 @@ pub trait Provider: Send + Sync {
         None
     }
 
-    /// Reads what its program says of whoever is logged in; none when that does not tell.
-    fn logged_in(&self, _said: &str) -> Option<bool> {
+    /// Reads what its program says of whoever is logged in; none when it is about something else.
+    fn login(&self, _said: &str) -> Option<Login> {
         None
     }
 
@@ -72,6 +72,17 @@ pub struct Question {
     pub args: Vec<String>,
     /// What it is told; when that is nothing, all that it prints is one answer, and else each line is.
     pub lines: Vec<String>,
+}
+
+/// Whether somebody is logged in to a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Login {
+    /// Somebody is, or nobody need be.
+    In,
+    /// Nobody is.
+    Out,
+    /// Its program does not tell.
+    Unknown,
 }
 
 /// What is known of the place where a program would be launched.
@@ -186,9 +197,9 @@ pub struct LaunchSpec {
     /// The servers of that file, by name.
     #[serde(default)]
     pub mcp_servers: BTreeMap<String, serde_json::Value>,
-    /// The git directory of the repository that it works in, which commits are written to.
+    /// The git directories that commits are written to where it works: the repository's, and the worktree's own.
     #[serde(default)]
-    pub git_dir: Option<String>,
+    pub git_dirs: Vec<String>,
     /// What it need not ask for, because somebody has allowed it for good before this launch; in the program's words.
     #[serde(default)]
     pub rules: Vec<String>,

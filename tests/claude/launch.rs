@@ -17,7 +17,7 @@ fn spec() -> LaunchSpec {
         trusted: true,
         mcp_config: None,
         mcp_servers: BTreeMap::new(),
-        git_dir: None,
+        git_dirs: Vec::new(),
         rules: Vec::new(),
     }
 }

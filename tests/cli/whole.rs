@@ -189,7 +189,7 @@ fn a_variant_of_a_provider_is_asked_for_by_its_name() {
     assert_eq!((run.code, run.stdout.as_str()), (0, "other plan own \n"), "{run:?}");
     let unknown = place.run(&["run", "--provider", "glm", "hello"]);
     assert_eq!(unknown.code, 1, "{unknown:?}");
-    assert!(unknown.stderr.contains("hint: there is: claude, shell, zai"), "{unknown:?}");
+    assert!(unknown.stderr.contains("hint: there is: claude, codex, shell, zai"), "{unknown:?}");
     let listed = place.run(&["provider", "ls"]).stdout;
     assert!(listed.lines().any(|line| line.starts_with("zai ") && line.contains("Z.AI, as claude")), "{listed}");
     let models = place.run(&["provider", "models", "zai"]).stdout;

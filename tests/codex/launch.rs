@@ -20,7 +20,7 @@ fn spec() -> LaunchSpec {
         trusted: true,
         mcp_config: None,
         mcp_servers: BTreeMap::new(),
-        git_dir: Some("/repository/.git".to_owned()),
+        git_dirs: vec!["/repository/.git".to_owned(), "/repository/.git/worktrees/work".to_owned()],
         rules: Vec::new(),
     }
 }

@@ -483,8 +483,8 @@ const COMMIT: &str = "echo x > x && git add x && git -c user.name=t -c user.emai
 async fn in_its_sandbox_it_commits_in_its_worktree_and_writes_nowhere_else() {
     let Some((stage, client)) = stage().await else { return };
     repository(&stage);
-    let outside = stage.lab.path("outside");
-    let script = format!("[[bash: {COMMIT} 'from the sandbox']] [[bash: touch {}]] [[text: over]]", outside.display());
+    let outside = std::path::Path::new("/usr/paseo-was-here");
+    let script = format!("[[bash: {COMMIT} 'from the sandbox']] [[bash: touch {} || echo kept out]] [[text: over]]", outside.display());
     let mut task = stage.asking(&script).mode(Mode::Auto);
     task.worktree = Some(CreateWorktree::branch_off("feat/x", "main"));
     let done = client.create_agent(task).await.expect("it starts");
@@ -494,11 +494,12 @@ async fn in_its_sandbox_it_commits_in_its_worktree_and_writes_nowhere_else() {
         return;
     }
     assert_eq!(done.outcome, Some(WaitOutcome::Completed), "{done:?}");
-    assert_eq!(git(&stage, &["log", "-1", "--format=%s", "feat/x"]), "from the sandbox\n");
-    assert!(!outside.exists(), "beyond its places it writes nothing");
     let entries = timeline(&client, &done.agent_id).await;
     let calls = calls(&entries);
-    assert_eq!(calls[1].status, ToolStatus::Failed, "{entries:#?}");
+    assert_eq!(calls[0].status, ToolStatus::Completed, "{entries:#?}");
+    assert_eq!(git(&stage, &["log", "-1", "--format=%s", "feat/x"]), "from the sandbox\n");
+    assert!(!outside.exists(), "beyond its places it writes nothing");
+    assert!(calls[1].output.as_deref().is_some_and(|output| output.contains("kept out")), "{entries:#?}");
     stage.end(&client).await;
 }
 

@@ -273,7 +273,7 @@ fn spec_of(request: &CreateAgent, plan: &Plan<'_>, id: &AgentId) -> LaunchSpec {
         trusted: plan.trusted,
         mcp_config: None,
         mcp_servers: request.mcp_servers.clone(),
-        git_dir: None,
+        git_dirs: Vec::new(),
         rules: Vec::new(),
     }
 }

@@ -241,9 +241,12 @@ fn made_at(home: &Path, tree: &Path) -> Result<Option<(Place, Note)>, String> {
     Ok(Some((Place { site, slug: note.slug.clone(), path: tree.to_owned() }, note)))
 }
 
-/// Returns the git directory that all worktrees of a directory's repository share.
-pub(super) fn git_dir(directory: &Path) -> Option<PathBuf> {
-    Some(real(discover(&real(directory)).ok()?.common_dir()))
+/// Returns the git directories that commits in a directory are written to: that of its repository, and the worktree's own.
+pub(super) fn git_dirs(directory: &Path) -> Vec<PathBuf> {
+    let Ok(repository) = discover(&real(directory)) else { return Vec::new() };
+    let mut directories = vec![real(repository.common_dir()), real(repository.git_dir())];
+    directories.dedup();
+    directories
 }
 
 /// Returns a directory, and where it is the main checkout of a repository, or a bare one, all its worktrees as well.

@@ -12,7 +12,7 @@ mod wire;
 
 use self::transcript::Transcript;
 use super::{
-    Installed, Launch, LaunchSpec, Objection, Program, Provider, Question, Session, Surroundings, Traits, value,
+    Installed, Launch, LaunchSpec, Login, Objection, Program, Provider, Question, Session, Surroundings, Traits, value,
 };
 use serde_json::Value;
 
@@ -109,10 +109,11 @@ impl Provider for Claude {
         Some(Question { args: vec!["auth".to_owned(), "status".to_owned()], lines: Vec::new() })
     }
 
-    fn logged_in(&self, said: &str) -> Option<bool> {
+    fn login(&self, said: &str) -> Option<Login> {
         let status: Value = serde_json::from_str(said).ok()?;
         // Of the clouds of others it knows nothing.
-        (status["apiProvider"] == "firstParty").then(|| status["loggedIn"].as_bool())?
+        let known = (status["apiProvider"] == "firstParty").then(|| status["loggedIn"].as_bool()).flatten();
+        Some(known.map_or(Login::Unknown, |logged_in| if logged_in { Login::In } else { Login::Out }))
     }
 
     fn model_question(&self) -> Option<Question> {

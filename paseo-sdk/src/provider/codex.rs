@@ -15,7 +15,9 @@ use serde_json::Value;
 use self::setup::Setup;
 use self::transcript::Transcript;
 use super::value::{clip, text};
-use super::{Installed, Launch, LaunchSpec, Objection, Program, Provider, Question, Session, Surroundings, Traits};
+use super::{
+    Installed, Launch, LaunchSpec, Login, Objection, Program, Provider, Question, Session, Surroundings, Traits,
+};
 use crate::model::{Mode, Model};
 
 /// Codex.
@@ -71,9 +73,13 @@ impl Provider for Codex {
         Some(question("account/read"))
     }
 
-    fn logged_in(&self, said: &str) -> Option<bool> {
+    fn login(&self, said: &str) -> Option<Login> {
         let line: Value = serde_json::from_str(said).ok()?;
-        wire::is_logged_in(&line["result"])
+        match wire::broken_settings(text(&line, "method"), &line["params"]) {
+            // What it says then is said of other settings than its user's.
+            Some(_) => Some(Login::Unknown),
+            None => wire::is_logged_in(&line["result"]).map(|is| if is { Login::In } else { Login::Out }),
+        }
     }
 
     fn model_question(&self) -> Option<Question> {

@@ -87,7 +87,7 @@ impl About {
             trusted: self.trusted,
             mcp_config: None,
             mcp_servers: BTreeMap::new(),
-            git_dir: None,
+            git_dirs: Vec::new(),
             rules: Vec::new(),
         }
     }

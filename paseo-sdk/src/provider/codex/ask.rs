@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::item::script;
+use super::item::{self, script};
 use super::wire::{self, OWN};
 use crate::item::{Content, Item};
 use crate::model::{Behavior, Decision, Mode, PermissionKind, PermissionOption, RequestId};
@@ -20,6 +20,8 @@ pub(super) struct Ask {
     pub(super) title: String,
     /// What need not be asked for again when this is allowed for good.
     pub(super) rule: Option<String>,
+    /// The files that it changes, where it is about files.
+    pub(super) paths: Option<Vec<String>>,
     kind: Kind,
 }
 
@@ -105,14 +107,14 @@ pub(super) fn name(id: &Value) -> String {
 }
 
 impl Ask {
-    /// Reads a request of the program; returns what is remembered of it, and what people see. `item` is the item that it is
+    /// Reads a request of the program; returns what is remembered of it, and what people see. `about` is the item that it is
     /// about. None when paseo has no answer to it.
-    pub(super) fn read(request: &Value, item: Option<&Item>) -> Option<(Ask, provider::Ask)> {
+    pub(super) fn read(request: &Value, about: Option<&Item>) -> Option<(Ask, provider::Ask)> {
         let params = &request["params"];
         let reason = params["reason"].as_str().filter(|reason| !reason.is_empty());
         let mut asked = match text(request, "method") {
             "item/commandExecution/requestApproval" => Asked::command(params),
-            "item/fileChange/requestApproval" => Asked::patch(item),
+            "item/fileChange/requestApproval" => Asked::patch(about),
             "mcpServer/elicitation/request" => Asked::server(params)?,
             "item/tool/requestUserInput" => Asked::questions(params),
             _ => return None,
@@ -128,7 +130,7 @@ impl Ask {
             // One that cannot be kept whole would allow more than was meant.
             asked.rule = None;
         }
-        if asked.changes {
+        if asked.paths.is_some() {
             offer(AUTO, FREELY.to_owned());
         }
         let seen = provider::Ask {
@@ -144,6 +146,7 @@ impl Ask {
             item: value::id(params, "itemId"),
             title: asked.title,
             rule: asked.rule,
+            paths: asked.paths,
             kind: asked.kind,
         };
         Some((ask, seen))
@@ -180,6 +183,11 @@ impl Ask {
         Ok(wire::response(&self.id, &result, &own))
     }
 
+    /// Returns whether it is about what the program itself does.
+    pub(super) fn is_approval(&self) -> bool {
+        matches!(self.kind, Kind::Approval | Kind::Tool)
+    }
+
     /// Returns the line that allows it, as somebody has done so for good.
     pub(super) fn allow(&self) -> String {
         let result = match self.kind {
@@ -197,8 +205,8 @@ struct Asked {
     title: String,
     input: Value,
     rule: Option<String>,
-    /// Whether it changes files, so that somebody may wish not to be asked for that.
-    changes: bool,
+    /// The files that it changes; somebody may wish not to be asked for that.
+    paths: Option<Vec<String>>,
 }
 
 impl Asked {
@@ -212,13 +220,13 @@ impl Asked {
             // Beyond the command, it may ask to reach the network: for that there is no rule.
             rule: Some(format!("{COMMAND} {script}"))
                 .filter(|_| !script.is_empty() && params["networkApprovalContext"].is_null()),
-            changes: false,
+            paths: None,
         }
     }
 
     /// The request says nothing of the patch: that is in its item.
-    fn patch(item: Option<&Item>) -> Asked {
-        let call = item.and_then(|item| match &item.content {
+    fn patch(about: Option<&Item>) -> Asked {
+        let call = about.and_then(|item| match &item.content {
             Content::ToolCall(call) => Some(call),
             _ => None,
         });
@@ -232,7 +240,7 @@ impl Asked {
             title: call.map_or_else(|| "change files".to_owned(), |call| format!("change {}", call.title)),
             input,
             rule: None,
-            changes: true,
+            paths: Some(call.map_or_else(Vec::new, |call| item::paths(&call.input))),
         }
     }
 
@@ -246,7 +254,7 @@ impl Asked {
                 title: format!("{server}: {tool}"),
                 input: clipped(&meta["tool_params"], LONGEST_INPUT, MOST_INPUT),
                 rule: Some(format!("{TOOL} {server}/{tool}")).filter(|_| !tool.is_empty()),
-                changes: false,
+                paths: None,
             });
         }
         let said = value::title(text(params, "message")).or_else(|| value::title(text(params, "title")))?;
@@ -257,7 +265,7 @@ impl Asked {
             title: format!("{server}: {said}"),
             input: json!({ *asked: clipped(&params[*asked], LONGEST_INPUT, MOST_INPUT) }),
             rule: None,
-            changes: false,
+            paths: None,
         })
     }
 
@@ -285,7 +293,7 @@ impl Asked {
             title: title.unwrap_or_else(|| "a question".to_owned()),
             input: json!({ "questions": given().map(shown).collect::<Vec<_>>() }),
             rule: None,
-            changes: false,
+            paths: None,
         }
     }
 }

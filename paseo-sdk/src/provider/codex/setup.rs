@@ -24,8 +24,8 @@ pub(super) struct Setup {
     instructions: Option<String>,
     /// The thread that it goes on with.
     pub(super) resume: Option<String>,
-    /// What commits are written to: the program's sandbox keeps it from them unless it is told otherwise.
-    git_dir: Option<String>,
+    /// What commits are written to: the program's sandbox keeps it from each unless that is named.
+    git_dirs: Vec<String>,
     trusted: bool,
     mcp_servers: Map<String, Value>,
     /// Variables of the process that are not for what it runs.
@@ -48,7 +48,7 @@ impl Setup {
             effort: spec.thinking.clone(),
             instructions: spec.system_prompt.clone(),
             resume: resume.map(str::to_owned),
-            git_dir: spec.git_dir.clone(),
+            git_dirs: spec.git_dirs.clone(),
             trusted: spec.trusted,
             mcp_servers: servers.collect(),
             hidden: KEYS
@@ -116,9 +116,18 @@ impl Setup {
         let policy = Policy::of(mode, sandboxed);
         json!({
             "approvalPolicy": policy.approval,
-            "sandboxPolicy": policy.sandbox.policy(roots, self.git_dir.as_deref()),
+            "sandboxPolicy": policy.sandbox.policy(roots, &self.git_dirs),
             "collaborationMode": self.collaboration(mode, model),
         })
+    }
+
+    /// Returns whether all of these files are in the directory that it works in; there are some.
+    pub(super) fn has_all(&self, paths: &[String]) -> bool {
+        let within = |path: &String| {
+            let below = path.strip_prefix(&self.cwd).and_then(|rest| rest.strip_prefix('/'));
+            below.is_some_and(|below| below.split('/').all(|part| !matches!(part, ".." | ".git")))
+        };
+        !paths.is_empty() && paths.iter().all(within)
     }
 
     /// Returns whether a thread plans or acts, in the program's words.
@@ -204,13 +213,13 @@ impl Sandbox {
         }
     }
 
-    fn policy(self, roots: &Roots, git_dir: Option<&str>) -> Value {
+    fn policy(self, roots: &Roots, git_dirs: &[String]) -> Value {
         match self {
             Sandbox::ReadOnly => json!({ "type": "readOnly", "networkAccess": false }),
             Sandbox::None => json!({ "type": "dangerFullAccess" }),
             Sandbox::Workspace => {
-                let more = git_dir.filter(|own| !roots.writable.iter().any(|root| root == own));
-                let writable: Vec<_> = roots.writable.iter().map(String::as_str).chain(more).collect();
+                let more = git_dirs.iter().filter(|own| !roots.writable.contains(own));
+                let writable: Vec<_> = roots.writable.iter().chain(more).collect();
                 json!({
                     "type": "workspaceWrite",
                     "writableRoots": writable,

@@ -372,8 +372,21 @@ impl Transcript {
             let text = "codex cannot use its sandbox here, and asks before whatever it does".to_owned();
             out.push(Step::Event(Event::Notice(text)));
         }
+        if self.turn.is_some() && mode.rank() < self.mode.rank() {
+            let text = format!("the turn that runs goes on as it began; from the next one on it acts in mode `{mode}`");
+            out.push(Step::Event(Event::Notice(text)));
+        }
         self.mode = mode.clone();
         out.push(Step::Event(Event::ModeChanged(mode)));
+    }
+
+    /// Returns whether the mode allows this, though the turn that runs began in one that does not.
+    fn is_free(&self, asked: &Ask) -> bool {
+        match self.mode {
+            Mode::FullAccess => asked.is_approval(),
+            Mode::Auto => self.sandboxed && asked.paths.as_ref().is_some_and(|paths| self.setup.has_all(paths)),
+            _ => false,
+        }
     }
 
     /// The program has taken a prompt into the turn that runs, or there was none any more.
@@ -464,10 +477,11 @@ impl Transcript {
                 self.close(|item| matches!(item.content, Content::AssistantMessage { .. }), out);
             }
             "warning" => self.warn(text(params, "message"), out),
-            // The rest is about how the program was installed.
-            "configWarning" if text(params, "summary").starts_with("Invalid configuration") => {
-                let details = params["details"].as_str().map(|details| format!(" {details}"));
-                self.warn(&format!("{}{}", text(params, "summary"), details.unwrap_or_default()), out);
+            // The rest of those is about how the program was installed.
+            "configWarning" => {
+                if let Some(wrong) = wire::broken_settings(method, params) {
+                    self.give_up(format!("codex cannot read its settings: {wrong}"), out);
+                }
             }
             _ => {}
         }
@@ -637,7 +651,7 @@ impl Transcript {
             out.push(Step::Say(wire::refusal(&request["id"])));
             return;
         };
-        if ask.rule.as_ref().is_some_and(|rule| self.rules.contains(rule)) {
+        if ask.rule.as_ref().is_some_and(|rule| self.rules.contains(rule)) || self.is_free(&ask) {
             out.push(Step::Say(ask.allow()));
             return;
         }

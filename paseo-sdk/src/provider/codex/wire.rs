@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::model::Prompt;
+use crate::provider::value::{clip, text};
 
 /// The ids of what a session says by itself. Those of tells are the tells' own, which begin otherwise.
 pub(super) const GREETING: &str = "paseo.initialize";
@@ -66,4 +67,12 @@ pub(super) fn input(prompt: &Prompt) -> Value {
 pub(super) fn is_logged_in(account: &Value) -> Option<bool> {
     let required = account["requiresOpenaiAuth"].as_bool()?;
     Some(!required || !account["account"].is_null())
+}
+
+/// Returns what is wrong with the settings of the program's user, which it then passes over, where a notification says so.
+pub(super) fn broken_settings(method: &str, params: &Value) -> Option<String> {
+    let summary = text(params, "summary");
+    let about = (method == "configWarning" && summary.starts_with("Invalid configuration")).then_some(summary)?;
+    let details = params["details"].as_str().unwrap_or_default();
+    Some(clip(format!("{about} {details}").trim(), 1_000))
 }
