@@ -12,6 +12,7 @@ mod interrupted;
 mod kinds;
 mod listing;
 mod model;
+mod partial;
 mod portrait;
 mod progress;
 mod pull;

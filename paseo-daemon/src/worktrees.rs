@@ -15,6 +15,7 @@ mod list;
 mod note;
 mod operations;
 mod owner;
+mod partial;
 mod restore;
 mod site;
 mod source;
@@ -36,6 +37,7 @@ pub(crate) use self::hooks::Surroundings;
 use self::hooks::{Hook, Port, Ports, Prepared};
 use self::list::Around;
 use self::owner::Owners;
+use self::partial::{Lack, Need};
 use self::site::Site;
 pub(crate) use self::site::real;
 use crate::launch::Helper;
@@ -151,6 +153,7 @@ impl Worktrees {
         request.worktree_slug.as_deref().map_or(Ok(()), worktree::check_slug)?;
         let site = self.site(cwd).await?;
         let (head, base) = self.resolve(request, &site, cwd).await?;
+        let base = self.complete_for(&site, &head, base).await?;
         let trusted = request.trust || self.trusting && self.comes_trusted(&site, &head, base.as_ref().ok()).await?;
         let port = self.port(None).await?;
         let want = Want {
@@ -259,6 +262,51 @@ impl Worktrees {
                 fetch::fetch(site, env, &alone, &remote, None).await
             }
         }
+    }
+
+    /// Fetches what a partial clone lacks to make a worktree with this head and base; returns the base with what it asks
+    /// for, which may not have been there to be read.
+    async fn complete_for(
+        &self,
+        site: &Site,
+        head: &Head,
+        base: Result<Base, ApiError>,
+    ) -> Result<Result<Base, ApiError>, ApiError> {
+        let needs = {
+            let (site, head, base) = (site.clone(), head.clone(), base.as_ref().ok().cloned());
+            blocking(move || Need::of_new(&site, &head, base.as_ref())).await?
+        };
+        let Ok(base) = base else { return Ok(base) };
+        if needs.is_empty() {
+            return Ok(Ok(base));
+        }
+        self.complete(site, needs).await?;
+        let site = site.clone();
+        blocking(move || source::read_again(&site.open()?, base)).await.map(Ok)
+    }
+
+    /// Fetches what a partial clone lacks of what is needed.
+    async fn complete(&self, site: &Site, needs: Vec<Need>) -> Result<(), ApiError> {
+        let look = {
+            let site = site.clone();
+            move || Lack::of(&site, &needs)
+        };
+        if blocking(look.clone()).await?.is_none() {
+            return Ok(());
+        }
+        let alone = self.fetching(site).await;
+        // Somebody else may have fetched it meanwhile.
+        let mut lack = blocking(look.clone()).await?;
+        // Which files a directory has is known once that is there.
+        while let Some(lacking) = lack {
+            self.report("fetch", format!("fetching {} objects", lacking.objects.len()));
+            lacking.fetch(site, &self.shared.surroundings.env, &alone).await?;
+            lack = blocking(look.clone()).await?;
+            if let Some(left) = lack.as_ref().filter(|left| lacking.objects.is_subset(&left.objects)) {
+                return Err(left.stays("git fetched none of it"));
+            }
+        }
+        Ok(())
     }
 
     async fn fetching(&self, site: &Site) -> fetch::Alone {
@@ -399,6 +447,7 @@ impl Worktrees {
     ///
     /// `refused` with what is in the way even of force.
     pub async fn inspect(&self, place: &Place) -> Result<Inspection, ApiError> {
+        self.complete(&place.site, vec![Need::Comparison(place.path.clone())]).await?;
         let slug = place.slug.clone();
         match self.ask(&place.site, |ticket| Input::Inspect { ticket, slug }).await? {
             Answer::Inspected(inspection) => Ok(*inspection),
@@ -414,6 +463,7 @@ impl Worktrees {
     ///
     /// What is in its way, or what failed; it is as it was then.
     pub async fn archive(&self, place: &Place, force: bool, keep_branch: bool) -> Result<Archived, ApiError> {
+        self.complete(&place.site, vec![Need::Comparison(place.path.clone())]).await?;
         let slug = place.slug.clone();
         let archive = |ticket| Input::Archive { ticket, slug, force, keep_branch };
         match self.ask(&place.site, archive).await? {
@@ -472,6 +522,7 @@ impl Worktrees {
     pub async fn restore(&self, slug: &str, cwd: &Path, wait_for_setup: bool) -> Result<Worktree, ApiError> {
         worktree::check_slug(slug)?;
         let place = Place::of(self.site(cwd).await?, slug.to_owned());
+        self.complete(&place.site, vec![Need::Archive(slug.to_owned())]).await?;
         let (site, name) = (place.site.clone(), slug.to_owned());
         let had = blocking(move || Ok(archive::find(&site.open()?, &name)?.and_then(|found| found.kept.note.port)));
         let port = self.port(had.await?).await?;

@@ -27,6 +27,7 @@ use super::branch;
 use super::files::{failed, names, remove_by_force, remove_file};
 use super::inspect::find_ours;
 use super::note::{Mark, NOTE, read_note};
+use super::partial;
 use super::site::{REMAINS_PREFIX, Site, find_reference, internal, options};
 use super::survey::{Survey, is_left_out, keeps_modes, on_disk};
 use super::tree::{Registered, registered, remove_registration, remove_stubs};
@@ -325,7 +326,7 @@ impl Capture<'_> {
         };
         let text = serde_json::to_vec_pretty(&kept).map_err(gix::Error::from_error)?;
         beside.upsert(NOTE, EntryKind::Blob, repository.write_blob(text)?)?;
-        let beside = beside.write()?.detach();
+        let beside = write_tree(repository, beside)?;
         let mut parents = self.unreachable(&head, tip, mentioned)?;
         parents.extend(previous.map(|id| ObjectId::from_hex(id.as_bytes())).transpose()?);
         let what = format!("paseo: what belongs to the archive of worktree {}", note.slug);
@@ -378,7 +379,7 @@ impl Capture<'_> {
                 }
             }
         }
-        beside.upsert("index", EntryKind::Tree, staged.write()?.detach())?;
+        beside.upsert("index", EntryKind::Tree, write_tree(repository, staged.clone())?)?;
         let mut files = staged;
         let (mut pipeline, index) = repository.filter_pipeline(None)?;
         let mut found = Vec::new();
@@ -399,7 +400,7 @@ impl Capture<'_> {
             check_name(path.as_bstr())?;
             files.upsert(path.as_bstr(), kind, id)?;
         }
-        Ok(files.write()?.detach())
+        write_tree(repository, files)
     }
 
     /// Finds the files that git would not check out again byte for byte, or not at all; and says whether any is changed as it
@@ -607,6 +608,17 @@ fn mentions(repository: &gix::Repository, name: &str, bytes: &[u8]) -> BTreeSet<
         repository.objects.lookup_prefix(prefix, None).ok()??.ok()
     });
     ids.filter_map(|id| Some((id, repository.try_find_header(id).ok()??.kind()))).collect()
+}
+
+/// Writes a tree, of which a partial clone may lack files that its index has: its remote has those.
+fn write_tree(repository: &gix::Repository, mut editor: gix::object::tree::Editor<'_>) -> gix::Result<ObjectId> {
+    if !partial::is_one(repository) {
+        return Ok(editor.write()?.detach());
+    }
+    editor.detach().write(|tree| {
+        tree.entries.iter().try_for_each(|entry| check_name(entry.filename.as_bstr()))?;
+        Ok(repository.write_object(tree)?.detach())
+    })
 }
 
 /// Checks that git would check out a file of this name.
