@@ -7,6 +7,7 @@ mod create;
 mod denied;
 mod exact;
 mod fetch;
+mod full;
 mod head;
 mod interrupted;
 mod kinds;

@@ -67,13 +67,13 @@ pub(super) fn take_away(site: &Site, removal: &Removal) -> Result<(), ApiError> 
     }
     // While the tree is away, `git worktree prune` would forget it.
     let lock = tree.git_dir.join("locked");
-    let locked = OpenOptions::new().write(true).create_new(true).open(&lock);
-    locked.and_then(|mut file| file.write_all(LOCKED.as_bytes())).map_err(|error| failed("write", &lock, &error))?;
-    std::fs::rename(&tree.path, site.departure(slug)).map_err(|error| {
+    let mut locked =
+        OpenOptions::new().write(true).create_new(true).open(&lock).map_err(|error| failed("write", &lock, &error))?;
+    let written = locked.write_all(LOCKED.as_bytes()).map_err(|error| failed("write", &lock, &error));
+    let away = || std::fs::rename(&tree.path, site.departure(slug));
+    written.and_then(|()| away().map_err(|error| failed("move away", &tree.path, &error))).inspect_err(|_| {
         let _ = remove_file(&lock);
-        failed("move away", &tree.path, &error)
-    })?;
-    Ok(())
+    })
 }
 
 /// Moves a tree back to its place.
