@@ -430,6 +430,31 @@ async fn what_paseo_did_not_make_or_cannot_find_where_it_made_it_stays() {
 }
 
 #[tokio::test]
+async fn a_worktree_whose_note_is_damaged_stays_until_that_is_mended() {
+    let scratch = Scratch::new();
+    let tree = scratch.tree("fix/foo").await;
+    let other = scratch.tree("fix/other").await;
+    put(&tree, "precious", "work");
+    let note = git_dir(&tree).join("paseo.json");
+    let as_it_was = std::fs::read(&note).expect("a note");
+    for damaged in [b"{".as_slice(), b"", b"{}", &as_it_was[..as_it_was.len() / 2], b"\xff"] {
+        std::fs::write(&note, damaged).expect("damaged");
+        let error = scratch.refuses("fix-foo", true, Code::Refused, &["`fix-foo` stays", "paseo.json"]).await;
+        assert!(error.hint.is_some_and(|hint| hint.contains("mend that file")));
+        assert_eq!(std::fs::read(&note).expect("a note"), damaged);
+        let place = scratch.worktrees.find(None, Some("fix-foo"), Some(&scratch.project())).await.expect("found");
+        let error = scratch.worktrees.trust(&place, true).await.expect_err("nobody knows what it is");
+        assert!(error.code == Code::Refused && error.message.contains("paseo.json"), "{error:?}");
+        assert_eq!(scratch.restore("fix-foo").await.expect_err("it is not archived").code, Code::NotFound);
+    }
+    let archived = scratch.archive("fix-other", false).await.expect("it is in nobody else's way");
+    assert_gone(&scratch, &other, &archived);
+    std::fs::write(&note, as_it_was).expect("mended");
+    let archived = scratch.archive("fix-foo", true).await.expect("archived");
+    assert_gone(&scratch, &tree, &archived);
+}
+
+#[tokio::test]
 async fn commits_that_nobody_else_has_are_counted_and_kept() {
     let scratch = Scratch::new();
     let project = scratch.project();

@@ -164,12 +164,15 @@ pub(super) fn remove(site: &Site, note: &Note, since: SystemTime) -> Result<(), 
     remove_stale_lock(site, since, note, branch)?;
     // Its last entry is the creation for this note: it has not been touched since. Without a reflog the commit must do.
     let log = site.common_dir.join("logs").join(format!("refs/heads/{branch}"));
-    let ours = std::fs::read(&log).map(|text| text.trim_end().ends_with(format!("\t{}", token(note)).as_bytes()));
+    let entries = std::fs::read(&log);
+    let ours = entries.as_ref().map(|entries| entries.trim_end().ends_with(format!("\t{}", token(note)).as_bytes()));
     let repository = site.open()?;
     let there = find_reference(&repository, &format!("refs/heads/{branch}"));
     match there.map_err(|error| internal(&format!("cannot read the branch `{branch}`"), &error))? {
         // git writes the entry first and the branch then.
         None if matches!(ours, Ok(true)) => remove_file(&log)?,
+        // There was no room for the entry, and nothing was set yet.
+        None if matches!(&entries, Ok(entries) if entries.is_empty()) => return remove_file(&log),
         // Unless only that was left of it, what is set for its name is somebody else's.
         None if settings(&repository, branch) != own_settings(note) => return Ok(()),
         None => {}

@@ -1,19 +1,20 @@
 //! What only a remote knows: fetched by the user's own `git`, for its credentials and proxies, and asked of `gh` where
 //! that is there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gix::ObjectId;
 use gix::bstr::ByteSlice as _;
 use gix::remote::Direction;
 use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::machine::worktree::Upstream;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 use tokio::sync::{OwnedMutexGuard, oneshot};
 
@@ -55,6 +56,26 @@ pub(super) async fn fetch(
             .hint("`git fetch` there may say more; without `fetch`, what was fetched before is used")
             .details(serde_json::json!({ "field": "fetch", "remote": remote }))
     })
+}
+
+/// Fetches objects of a partial clone by their ids, as git does where it lacks them; a directory with all that is below it
+/// but files.
+pub(super) async fn objects(
+    site: &Site,
+    env: &BTreeMap<String, String>,
+    alone: &Alone,
+    remote: &str,
+    objects: &BTreeSet<ObjectId>,
+) -> Result<(), String> {
+    let ids: String = objects.iter().map(|id| format!("{id}\n")).collect();
+    let git = || {
+        let mut git = git(site, env, &site.common_dir);
+        // What is here is not told: it would be taken as whole.
+        git.args(["-c", "fetch.negotiationAlgorithm=noop", "fetch", "--quiet", "--no-recurse-submodules"]);
+        git.args(["--no-write-fetch-head", "--no-tags", "--filter=blob:none", "--stdin", "--", remote]);
+        git
+    };
+    persist(git, ids.as_bytes(), alone).await
 }
 
 /// Returns the remote that is meant when none is named.
@@ -275,7 +296,7 @@ async fn ask_gh(
     let args = ["pr", "view", &number, "--repo", &repository, "--json", fields];
     let mut command = command("gh", env, &site.main);
     command.args(args).env("GH_PROMPT_DISABLED", "1").env("GH_NO_UPDATE_NOTIFIER", "1");
-    let answer = run(command, alone, PATIENCE_WITH_GH).await;
+    let answer = run(command, b"", alone, PATIENCE_WITH_GH).await;
     let answer =
         answer.inspect_err(|why| tracing::info!("gh does not know pull request {number} of {repository}: {why}"));
     let known: Known = serde_json::from_slice(&answer.ok()?)
@@ -295,9 +316,27 @@ async fn run_git(
     remote: &str,
     refspecs: &[String],
 ) -> Result<(), String> {
+    let git = || {
+        let mut git = git(site, env, git_dir);
+        git.args(["fetch", "--quiet", "--no-recurse-submodules"]);
+        // What git writes down of a fetch is the user's, and so are the tags where only one thing is fetched.
+        if git_dir == site.common_dir {
+            git.arg("--no-write-fetch-head");
+        }
+        if !refspecs.is_empty() {
+            git.arg("--no-tags");
+        }
+        git.args(["--", remote]).args(refspecs);
+        git
+    };
+    persist(git, b"", alone).await
+}
+
+/// Runs git, again where a worktree that was being made was in its way.
+async fn persist(git: impl Fn() -> Command, input: &[u8], alone: &Alone) -> Result<(), String> {
     let mut attempts = 1..=ATTEMPTS;
     loop {
-        let result = run_git_once(site, env, alone, git_dir, remote, refspecs).await;
+        let result = run(git(), input, alone, PATIENCE_WITH_GIT).await.map(drop);
         // git cannot read the registration of a worktree that is being made at this instant, and gives up for that.
         let meanwhile =
             |why: &String| why.contains("worktrees/") && (why.contains("bad object") || why.contains("failed to read"));
@@ -311,14 +350,8 @@ async fn run_git(
     }
 }
 
-async fn run_git_once(
-    site: &Site,
-    env: &BTreeMap<String, String>,
-    alone: &Alone,
-    git_dir: &Path,
-    remote: &str,
-    refspecs: &[String],
-) -> Result<(), String> {
+/// Says how git is run in a repository as `git_dir` sees it.
+fn git(site: &Site, env: &BTreeMap<String, String>, git_dir: &Path) -> Command {
     // An address may be relative to the main checkout.
     let mut command = command("git", env, &site.main);
     // Nobody is there to be asked, and what git does for itself afterwards would go on behind our back.
@@ -326,16 +359,8 @@ async fn run_git_once(
     if !env.contains_key("SSH_ASKPASS") {
         command.env("SSH_ASKPASS", "false");
     }
-    command.args(["-c", "gc.auto=0", "-c", "maintenance.auto=false", "fetch", "--quiet", "--no-recurse-submodules"]);
-    // What git writes down of a fetch is the user's, and so are the tags where only one thing is fetched.
-    if git_dir == site.common_dir {
-        command.arg("--no-write-fetch-head");
-    }
-    if !refspecs.is_empty() {
-        command.arg("--no-tags");
-    }
-    command.args(["--", remote]).args(refspecs);
-    run(command, alone, PATIENCE_WITH_GIT).await.map(drop)
+    command.args(["-c", "gc.auto=0", "-c", "maintenance.auto=false"]);
+    command
 }
 
 fn command(program: &str, env: &BTreeMap<String, String>, directory: &Path) -> Command {
@@ -347,13 +372,13 @@ fn command(program: &str, env: &BTreeMap<String, String>, directory: &Path) -> C
     {
         command.env_remove(name);
     }
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
     command
 }
 
-/// Runs a program and returns what it printed; an error is what it complained of. Dropped, or when patience is over, it
-/// ends the program with all that this started, and nobody else fetches before that is over.
-async fn run(mut command: Command, alone: &Alone, patience: Duration) -> Result<Vec<u8>, String> {
+/// Runs a program that reads `input`, and returns what it printed; an error is what it complained of. Dropped, or when
+/// patience is over, it ends the program with all that this started, and nobody else fetches before that is over.
+async fn run(mut command: Command, input: &[u8], alone: &Alone, patience: Duration) -> Result<Vec<u8>, String> {
     let name = command.as_std().get_program().to_string_lossy().into_owned();
     let mut child = command.spawn().map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => format!("`{name}` is not installed, or not on the PATH"),
@@ -361,9 +386,13 @@ async fn run(mut command: Command, alone: &Alone, patience: Duration) -> Result<
     })?;
     let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     let (wanted, unwanted) = oneshot::channel::<()>();
-    let alone = alone.clone();
+    let (alone, input) = (alone.clone(), input.to_vec());
     let run = tokio::spawn(async move {
         let _alone = alone;
+        if let Some(mut pipe) = child.stdin.take() {
+            // One that ends before it has read everything says why itself.
+            tokio::spawn(async move { pipe.write_all(&input).await });
+        }
         // Read meanwhile: a full pipe would keep it from ending.
         let output = tokio::spawn(read(child.stdout.take()));
         let complaints = tokio::spawn(read(child.stderr.take()));

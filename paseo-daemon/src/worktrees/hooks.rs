@@ -103,7 +103,7 @@ pub(super) fn asked_for(commit: &gix::Commit<'_>) -> Setup {
 }
 
 fn read(commit: &gix::Commit<'_>) -> Result<Commands, String> {
-    let file = commit.tree().and_then(|tree| tree.lookup_entry_by_path("paseo.json"));
+    let file = commit.tree().and_then(|tree| tree.lookup_entry_by_path(COMMANDS));
     let Ok(Some(file)) = file else { return Ok(Commands::default()) };
     let blob = file.object().map_err(|_| "`paseo.json` of the base commit cannot be read".to_owned())?;
     let value: serde_json::Value = serde_json::from_slice(&blob.data)
@@ -322,6 +322,9 @@ pub(super) fn teardown_failed(slug: &str, teardown: &Setup) -> ApiError {
         .hint("mend it and try again, or give `skipTeardown` (`--skip-teardown`)")
         .details(serde_json::json!({ "teardown": teardown }))
 }
+
+/// The file in which a repository says what it asks for.
+pub(super) const COMMANDS: &str = "paseo.json";
 
 /// The ports that worktrees get: below those that systems give to outgoing connections.
 const PORTS: std::ops::Range<i64> = 21_000..31_000;

@@ -30,7 +30,10 @@ pub(super) fn find_ours(site: &Site, slug: &str) -> Result<(Registered, Note), A
         }
         if let Some(tree) = all.iter().find(|tree| tree.path == path) {
             // What paseo knows of it may only be unreadable.
-            read_note(&tree.git_dir)?;
+            read_note(&tree.git_dir).map_err(|error| match error.code {
+                Code::Internal => refused(error.message, "mend that file, or `git worktree remove` the worktree"),
+                _ => error,
+            })?;
             return Err(refused(format!("paseo did not make {}", path.display()), "`git worktree remove` removes it"));
         }
         let slugs: Vec<_> = known.iter().map(|(_, note)| note.slug.as_str()).collect();

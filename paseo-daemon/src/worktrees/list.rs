@@ -17,6 +17,7 @@ use super::Place;
 use super::files::names;
 use super::hooks;
 use super::note::{read_marks, read_note};
+use super::partial;
 use super::site::{Site, discover, find_reference, internal, real, said};
 use super::tree::{Registered, git_dir_of, head_branch, registered};
 
@@ -313,6 +314,10 @@ impl Reader<'_> {
                 // Where it cannot be told, nobody should think that there is nothing to lose.
                 listed.dirty = differs(&linked, Some(1)).unwrap_or_else(|error| {
                     problems.push(format!("its files cannot be compared: {}", said(&error)));
+                    if partial::is_one(&linked) {
+                        problems
+                            .push("if this partial clone lacks something, `git status` there fetches it".to_owned());
+                    }
                     true
                 });
             }

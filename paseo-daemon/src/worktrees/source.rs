@@ -5,6 +5,7 @@ use gix::remote::Direction;
 use paseo_sdk::error::ApiError;
 use paseo_sdk::machine::worktree::{Base, Head, Upstream};
 
+use super::branch::parse;
 use super::site::{find_reference, internal};
 use super::{fetch, hooks};
 
@@ -43,6 +44,13 @@ pub(super) fn find_base(here: &gix::Repository, asked: Option<&str>) -> Result<B
         None => default_base(here)?,
     };
     Ok(base(name, reference, &commit))
+}
+
+/// Returns the same base with what its commit asks for, where not everything was there to be read before.
+pub(super) fn read_again(here: &gix::Repository, found: Base) -> Result<Base, ApiError> {
+    let commit = parse(&found.commit)?;
+    let commit = here.find_commit(commit).map_err(|error| internal(&format!("cannot read {}", found.name), &error))?;
+    Ok(base(found.name, found.reference, &commit))
 }
 
 fn base(name: String, reference: Option<String>, commit: &gix::Commit<'_>) -> Base {
@@ -120,6 +128,18 @@ fn remote_branch<'a>(here: &'a gix::Repository, name: &str) -> Result<Option<Fou
         .hint("give one of these"));
     }
     Ok(found.pop())
+}
+
+/// Returns the commit that a worktree with this head and base begins with.
+pub(super) fn start(head: &Head, base: Option<&Base>) -> Option<gix::ObjectId> {
+    let commit = match head {
+        Head::New { .. } => &base?.commit,
+        Head::Branch { commit, .. }
+        | Head::Remote { commit, .. }
+        | Head::PullRequest { commit, .. }
+        | Head::Detached { commit } => commit,
+    };
+    gix::ObjectId::from_hex(commit.as_bytes()).ok()
 }
 
 /// Splits `origin/feat/x` into the remote and its branch.

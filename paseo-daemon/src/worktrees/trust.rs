@@ -41,20 +41,9 @@ impl Wanted<'_> {
         if self.references().any(|name| known.names.contains(&name)) {
             return Ok(true);
         }
-        let Some(commit) = self.commit() else { return Ok(false) };
+        let Some(commit) = source::start(self.head, self.base) else { return Ok(false) };
         let cannot = |error| internal("cannot read where a worktree would come from", &error);
         known.has_part_in(&repository, commit).map_err(cannot)
-    }
-
-    fn commit(&self) -> Option<ObjectId> {
-        let commit = match self.head {
-            Head::New { .. } => &self.base?.commit,
-            Head::Branch { commit, .. }
-            | Head::Remote { commit, .. }
-            | Head::PullRequest { commit, .. }
-            | Head::Detached { commit } => commit,
-        };
-        ObjectId::from_hex(commit.as_bytes()).ok()
     }
 
     /// The references that it would come from, in full.
