@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 pub(crate) enum Kind {
     /// `bridge shell`.
     Shell,
-    /// One that acknowledges late, starts turns by itself, asks outside of turns, takes prompts into turns or back, and
-    /// forgets what it was to resume.
+    /// One that acknowledges late, starts turns by itself, asks outside of turns, takes prompts into turns or back, forgets
+    /// what it was to resume, and now and then takes nothing for a while, or nothing ever again.
     Talk,
 }
 
@@ -208,6 +208,8 @@ pub(crate) struct Talker {
     resumed: bool,
     /// Whether it knows nothing of that session, and leaves.
     forgetful: bool,
+    /// Whether it takes nothing for now.
+    unready: bool,
     count: u32,
     deaf: bool,
     closed: bool,
@@ -314,6 +316,15 @@ impl Talker {
                 self.background = !self.background;
                 format!("background {}", if self.background { "on" } else { "off" })
             }
+            (None, 8) => {
+                self.unready = !self.unready;
+                format!("ready {}", if self.unready { "off" } else { "on" })
+            }
+            (None, 9) if whim == 9 => "useless".to_owned(),
+            (None, 19) if self.resumed && self.prompts.is_empty() && whim == 19 => {
+                self.forgetful = true;
+                "forget".to_owned()
+            }
             (Some(_), 16) => format!("expect {}", if whim.is_multiple_of(3) { "off" } else { "on" }),
             (_, 17) => format!("session s{}", self.count),
             (None, _) if self.closed && self.prompts.is_empty() => return Act::Exit(0),
@@ -332,6 +343,9 @@ impl Talker {
     fn finish(&mut self) -> Act {
         if self.forgetful {
             return Act::Exit(1);
+        }
+        if std::mem::take(&mut self.unready) {
+            return Act::Say(vec!["ready on".to_owned()]);
         }
         if std::mem::take(&mut self.background) {
             return Act::Say(vec!["background off".to_owned()]);
@@ -352,6 +366,8 @@ struct Talk {
     /// Whether a turn runs, so that a process that ends is cut off.
     busy: bool,
     expecting: bool,
+    unready: bool,
+    useless: bool,
     /// How many turns have ended, as if they had cost so much: a session that forgets shows it.
     turns: i64,
 }
@@ -375,6 +391,8 @@ impl Session for Talk {
 
     fn phrase(&self, id: &TellId, tell: &Tell) -> Result<String, Unsaid> {
         match tell {
+            _ if self.useless => Err(Unsaid::Never("talk is of no use".to_owned())),
+            Tell::Prompt(_) if self.unready => Err(Unsaid::NotYet),
             Tell::Prompt(prompt) if prompt.text == "unspeakable" => {
                 Err(Unsupported { provider: "talk", what: "say that" }.into())
             }
@@ -418,6 +436,15 @@ impl Talk {
             ["end", "interrupted"] => self.end(Outcome::Interrupted),
             ["join", id] => vec![Event::Joined(tell(id))],
             ["drop", id] => vec![Event::Dropped(tell(id))],
+            ["ready", state] => {
+                self.unready = state == "off";
+                Vec::new()
+            }
+            ["useless"] => {
+                self.useless = true;
+                vec![Event::Unusable]
+            }
+            ["forget"] => vec![Event::Forgotten(None)],
             ["forget", id] => vec![Event::Forgotten(Some(tell(id)))],
             ["session", id] => vec![Event::Resumable(id.to_owned())],
             ["mode", mode] => vec![Event::ModeChanged(mode.parse().expect("this is a mode"))],
