@@ -98,8 +98,6 @@ pub(crate) struct Process {
     session: Box<dyn Session>,
     /// What the session said by itself and the journal does not know as told.
     due: BTreeMap<TellId, String>,
-    /// What its program could not take yet.
-    unsaid: Vec<(TellId, Tell)>,
     running: Option<Running>,
     /// The last record that was there when the daemon attached: beyond it, what is heard is new.
     known: i64,
@@ -200,7 +198,6 @@ impl Owner {
             run,
             session,
             due,
-            unsaid: Vec::new(),
             running,
             known,
             attached: false,
@@ -312,7 +309,6 @@ impl Owner {
         if self.machine.handle(record.time(), Input::Heard(heard)).is_ok() {
             self.carry_out(&mut None).await;
         }
-        self.say_again().await;
         reached(Point::RecordHeard);
     }
 
@@ -325,8 +321,6 @@ impl Owner {
         process.attached = true;
         // A lost link may have lost that word.
         process.carrying = false;
-        // The machine says it again.
-        process.unsaid.clear();
         reached(Point::Linked);
         for (id, line) in std::mem::take(&mut process.due) {
             linked(running.words.write(id, line).await);
@@ -450,24 +444,15 @@ impl Owner {
                 reached(Point::Told);
             }
             (Ok(_), None) => {}
-            (Err(Unsaid::NotYet), _) => process.unsaid.push((id, tell)),
-            (Err(Unsaid::Never(reason)), _) => {
-                let input = Input::Unsayable { id, reason };
+            (Err(unsaid), _) => {
+                let input = match unsaid {
+                    Unsaid::NotYet => Input::Unready(id),
+                    Unsaid::Never(reason) => Input::Unsayable { id, reason },
+                };
                 // What follows is done by the loop that called this.
                 let _ = self.machine.handle(now(), input);
             }
         }
-    }
-
-    /// Says what the program could not take before. What is no longer to be told is not said.
-    async fn say_again(&mut self) {
-        let Some(process) = self.process.as_mut().filter(|process| !process.unsaid.is_empty()) else { return };
-        for (id, tell) in std::mem::take(&mut process.unsaid) {
-            if self.machine.is_being_told(&id) {
-                self.say(id, tell).await;
-            }
-        }
-        self.carry_out(&mut None).await;
     }
 
     async fn write(

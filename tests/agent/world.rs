@@ -102,7 +102,6 @@ struct Process {
     run: i64,
     session: Box<dyn Session>,
     due: BTreeMap<TellId, String>,
-    unsaid: Vec<(TellId, Tell)>,
     known: i64,
     attached: bool,
     last: i64,
@@ -237,8 +236,8 @@ impl World {
             "a session that is made again knows the rules of its launch"
         );
         let session = self.kind.session(&spec);
-        let (due, unsaid, attached, last, carrying, sent) = (BTreeMap::new(), Vec::new(), false, 0, false, None);
-        let process = Process { run, session, due, unsaid, known, attached, last, carrying, sent };
+        let (due, attached, last, carrying, sent) = (BTreeMap::new(), false, 0, false, None);
+        let process = Process { run, session, due, known, attached, last, carrying, sent };
         self.daemon().process = Some(process);
     }
 
@@ -443,9 +442,11 @@ impl World {
         let run = process.run;
         match process.session.phrase(&id, &tell) {
             Ok(line) => self.send(run, Word::Write(id, line)),
-            Err(Unsaid::NotYet) => process.unsaid.push((id, tell)),
-            Err(Unsaid::Never(reason)) => {
-                let input = Input::Unsayable { id, reason };
+            Err(unsaid) => {
+                let input = match unsaid {
+                    Unsaid::NotYet => Input::Unready(id),
+                    Unsaid::Never(reason) => Input::Unsayable { id, reason },
+                };
                 self.daemon().agent.handle(now, input).expect("this is never refused");
             }
         }
@@ -567,13 +568,6 @@ impl World {
         self.tally.events += 1;
         let heard = Heard { run, record: record.seq, at: record.time(), fact, events };
         self.daemon().agent.handle(record.time(), Input::Heard(heard)).expect("a record is never refused");
-        self.carry_out()?;
-        let unsaid = self.daemon().process.as_mut().map(|process| std::mem::take(&mut process.unsaid));
-        for (id, tell) in unsaid.into_iter().flatten() {
-            if self.daemon().agent.is_being_told(&id) {
-                self.say(id, tell);
-            }
-        }
         self.carry_out()
     }
 
@@ -584,7 +578,6 @@ impl World {
         }
         process.attached = true;
         process.carrying = false;
-        process.unsaid.clear();
         let run = process.run;
         let due = std::mem::take(&mut process.due);
         if !self.runs[&run].alive {

@@ -455,7 +455,7 @@ async fn a_run_with_full_access_commits_on_the_branch_of_its_worktree() {
     let (said, told) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
     assert!(run.status.success() && said.contains("committed"), "{said}{told}");
     assert!(told.contains("(branch feat/x)"), "{told}");
-    assert!(told.contains("gpt-5.4"), "it is told that the model is not listed: {told}");
+    assert!(told.contains("Model metadata for `gpt-5.4` not found"), "people are told: {told}");
     assert_eq!(git(&stage, &["log", "-1", "--format=%s", "feat/x"]), "by a person\n");
     stage.end(&client).await;
 }
@@ -484,7 +484,10 @@ async fn in_its_sandbox_it_commits_in_its_worktree_and_writes_nowhere_else() {
     let Some((stage, client)) = stage().await else { return };
     repository(&stage);
     let outside = std::path::Path::new("/usr/paseo-was-here");
-    let script = format!("[[bash: {COMMIT} 'from the sandbox']] [[bash: touch {} || echo kept out]] [[text: over]]", outside.display());
+    let script = format!(
+        "[[bash: {COMMIT} 'from the sandbox']] [[bash: touch {} || echo kept out]] [[text: over]]",
+        outside.display()
+    );
     let mut task = stage.asking(&script).mode(Mode::Auto);
     task.worktree = Some(CreateWorktree::branch_off("feat/x", "main"));
     let done = client.create_agent(task).await.expect("it starts");

@@ -137,6 +137,8 @@ pub enum Input {
     },
     /// Something is wrong with its process, or with the disk below it, that a person should know.
     Trouble(String),
+    /// The program cannot take this yet, and was not told: it is tried again after the next record.
+    Unready(TellId),
     /// The provider has no words for this tell.
     Unsayable {
         /// Which.
@@ -317,12 +319,6 @@ impl Agent {
 
     fn is_idle(&self) -> bool {
         self.turn.is_none() && self.returned.is_empty() && self.asks.is_empty()
-    }
-
-    /// Returns whether the process is to be told this, and has not been, as far as is known.
-    #[must_use]
-    pub fn is_being_told(&self, id: &TellId) -> bool {
-        self.outbox.is_handed(id)
     }
 
     /// Whether the journal is known to its end, so that what it does not know as told was not told.
@@ -531,6 +527,10 @@ impl Machine for Agent {
                 self.outputs.push_back(Output::Changed);
             }
             Input::NotLaunched { run, reason } => self.not_launched(now, run, reason),
+            Input::Unready(id) => {
+                // A tell that is not in the outbox any more has come to its end in between.
+                let _ = self.outbox.handle(now, outbox::Input::Unready(id));
+            }
             Input::Unsayable { id, reason } => self.unsayable(now, id, reason),
             Input::Trouble(text) => self.in_trouble(now, text),
         }

@@ -37,6 +37,8 @@ struct Kept {
     run: i64,
     /// Whether a journal that was read says that it was told, whatever the file says that came of it later.
     told: bool,
+    /// Whether its program could not take it yet.
+    unready: bool,
     state: State,
 }
 
@@ -141,6 +143,10 @@ pub enum Input {
     Room,
     /// The process has a turn that a prompt can be said into.
     Turn,
+    /// The program cannot take this yet, and was not told.
+    Unready(TellId),
+    /// The program has gone on: what it could not take may be tried again.
+    Ready,
     /// The journal says that this was told.
     Told(TellId),
     /// The agent has taken this.
@@ -191,7 +197,10 @@ impl Outbox {
             match line {
                 Line::Accepted { id, at, first, steer, run, tell } if outbox.find(&id).is_none() => {
                     let at = Timestamp(at);
-                    outbox.insert(Kept { id, at, tell, steer, run, told: false, state: State::Waiting }, first);
+                    outbox.insert(
+                        Kept { id, at, tell, steer, run, told: false, unready: false, state: State::Waiting },
+                        first,
+                    );
                 }
                 Line::Accepted { .. } => {}
                 Line::Settled { id, at, fate, origin } => {
@@ -242,12 +251,6 @@ impl Outbox {
     pub fn on_its_way(&self) -> Option<&TellId> {
         let handed = |kept: &&Kept| kept.state == State::Handed && matches!(kept.tell, Tell::Prompt(_));
         self.tells.iter().find(handed).map(|kept| &kept.id)
-    }
-
-    /// Returns whether this is handed over and not in the journal yet.
-    #[must_use]
-    pub fn is_handed(&self, id: &TellId) -> bool {
-        self.find(id).is_some_and(|kept| kept.state == State::Handed)
     }
 
     /// Returns whether something was told that the agent has not taken.
@@ -323,7 +326,7 @@ impl Outbox {
             return;
         }
         for kept in &mut self.tells {
-            if kept.state == State::Waiting && !kept.is_prompt() {
+            if kept.state == State::Waiting && !kept.unready && !kept.is_prompt() {
                 kept.state = State::Handed;
                 self.outputs.push_back(Output::Tell(kept.id.clone(), kept.tell.clone()));
             }
@@ -336,7 +339,8 @@ impl Outbox {
             return;
         }
         let next = |kept: &&mut Kept| kept.state == State::Waiting && kept.is_prompt() && which(kept);
-        if let Some(kept) = self.tells.iter_mut().find(next) {
+        // One that cannot be told yet does not let the next one pass.
+        if let Some(kept) = self.tells.iter_mut().find(next).filter(|kept| !kept.unready) {
             kept.state = State::Handed;
             self.outputs.push_back(Output::Tell(kept.id.clone(), kept.tell.clone()));
         }
@@ -366,15 +370,30 @@ impl Machine for Outbox {
     fn handle(&mut self, now: Timestamp, input: Input) -> Result<(), Refusal> {
         match input {
             Input::Accept { id, tell, first, steer, run } => {
-                self.accept(now, first, Kept { id, at: now, tell, steer, run, told: false, state: State::Waiting })?;
+                let state = State::Waiting;
+                self.accept(now, first, Kept { id, at: now, tell, steer, run, told: false, unready: false, state })?;
             }
             Input::Attached => {
                 self.attached = true;
                 // Whatever an earlier daemon handed over and the journal does not know was never told.
                 for kept in &mut self.tells {
+                    kept.unready = false;
                     if kept.state == State::Handed {
                         kept.state = State::Waiting;
                     }
+                }
+                self.hand_over_urgent();
+            }
+            Input::Unready(id) => {
+                let Some(kept) = self.find_mut(&id) else { return Err(Refusal::Unknown(id)) };
+                if kept.state == State::Handed {
+                    kept.state = State::Waiting;
+                    kept.unready = true;
+                }
+            }
+            Input::Ready => {
+                for kept in &mut self.tells {
+                    kept.unready = false;
                 }
                 self.hand_over_urgent();
             }
@@ -409,6 +428,9 @@ impl Machine for Outbox {
             }
             Input::Lost(run) => {
                 self.attached = false;
+                for kept in &mut self.tells {
+                    kept.unready = false;
+                }
                 // A prompt that was only handed over is not in the journal: the shim never took it.
                 for kept in &mut self.tells {
                     if kept.state == State::Handed && kept.is_prompt() {

@@ -60,6 +60,7 @@ impl Agent {
         if self.restoring {
             self.remember_unheard(position);
         }
+        self.outbox.handle(heard.at, outbox::Input::Ready).expect("going on is never refused");
     }
 
     /// Something is wrong that no journal tells of.
