@@ -13,6 +13,7 @@ mod agent;
 mod claude;
 mod cli;
 mod client;
+mod codex;
 mod conformance;
 mod connection;
 mod daemon;

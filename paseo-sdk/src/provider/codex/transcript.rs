@@ -81,8 +81,8 @@ struct Turn {
     id: String,
     /// The prompt that it answers; none when the program began by itself.
     prompt: Option<TellId>,
-    /// Whether the program has taken what it was told last.
-    taken: bool,
+    /// What it was told and has not taken: the prompt, or the answer to a plan.
+    awaited: Option<TellId>,
     /// Whether it runs, so that it can be stopped and spoken into.
     begun: bool,
     /// The last thing that was said in it.
@@ -150,21 +150,18 @@ impl Transcript {
         let request = value::id(&line, "id");
         match text(&line, "method") {
             "turn/start" if request == id.0 => match line[OWN]["plan"].as_str() {
-                Some(plan) => self.plan_answered(plan, &line[OWN], out),
+                Some(plan) => self.plan_answered(id, plan, &line[OWN], out),
                 None if self.turn.is_none() => self.turn = Some(Turn::of(id.clone())),
-                None => {}
+                // Another one has begun meanwhile, so that the program takes it into that.
+                None => self.steers(request, &params["input"]),
             },
-            "turn/steer" if request == id.0 => {
-                if self.steers.len() < MOST {
-                    self.steers.insert(request, params["input"].clone());
-                }
+            "turn/steer" if request == id.0 => self.steers(request, &params["input"]),
+            "turn/interrupt" => {
+                self.told_to_stop(&value::id(params, "turnId"), out);
+                out.push(Step::Event(Event::Delivered(id.clone())));
             }
-            "turn/interrupt" => self.told_to_stop(out),
             "thread/settings/update" if request == id.0 => match &line[OWN] {
-                own if own["plan"].is_string() => {
-                    self.plan_answered(text(own, "plan"), own, out);
-                    out.push(Step::Event(Event::Delivered(id.clone())));
-                }
+                own if own["plan"].is_string() => self.plan_answered(id, text(own, "plan"), own, out),
                 own => self.changes(request, own),
             },
             "" if !line["id"].is_null() => {
@@ -172,6 +169,12 @@ impl Transcript {
                 out.push(Step::Event(Event::Delivered(id.clone())));
             }
             _ => {}
+        }
+    }
+
+    fn steers(&mut self, request: String, input: &Value) {
+        if self.steers.len() < MOST {
+            self.steers.insert(request, input.clone());
         }
     }
 
@@ -185,8 +188,9 @@ impl Transcript {
         }
     }
 
-    fn told_to_stop(&mut self, out: &mut Vec<Step>) {
-        let Some(turn) = &mut self.turn else { return };
+    /// The program was told to stop a turn, which may be over, and another one may run.
+    fn told_to_stop(&mut self, id: &str, out: &mut Vec<Step>) {
+        let Some(turn) = self.turn.as_mut().filter(|turn| turn.id == id) else { return };
         turn.stopped = true;
         if turn.asks.is_some() {
             // The program has nothing to stop: for it the turn is over.
@@ -269,10 +273,8 @@ impl Transcript {
             },
             wire::CLEAN => self.finish(out),
             _ if self.changes.contains_key(&id) => self.changed(&id, answer.map(drop), out),
-            _ if self.steers.contains_key(&id) => self.steered(&id, answer.is_ok(), out),
-            _ if id.starts_with(INTERRUPT) => out.push(Step::Event(Event::Delivered(TellId(id)))),
-            _ if id.starts_with(PROMPT) || id.starts_with(ANSWER) => self.started(&id, answer, out),
-            _ => {}
+            _ if self.steers.contains_key(&id) => self.steered(&id, answer.ok(), out),
+            _ => self.started(&id, answer, out),
         }
     }
 
@@ -377,13 +379,24 @@ impl Transcript {
     }
 
     /// The program has taken a prompt into the turn that runs, or there was none any more.
-    fn steered(&mut self, id: &str, taken: bool, out: &mut Vec<Step>) {
+    fn steered(&mut self, id: &str, taken: Option<&Value>, out: &mut Vec<Step>) {
         let Some(input) = self.steers.remove(id) else { return };
-        match &self.turn {
-            Some(_) if taken => {
+        let began = taken.map(|result| value::id(&result["turn"], "id")).filter(|turn| !turn.is_empty());
+        match (&mut self.turn, taken, began) {
+            (Some(turn), Some(_), began) => {
+                if turn.id.is_empty() {
+                    turn.id = began.unwrap_or_default();
+                }
+                // A turn runs, so that the prompt which was told before this one is in it as well.
+                self.taken(out);
                 let id = TellId(id.to_owned());
                 out.push(Step::Event(Event::Delivered(id.clone())));
                 out.push(Step::Event(Event::Joined(id)));
+            }
+            // The turn which ran when it was told is over, and it has one of its own.
+            (None, Some(_), Some(began)) => {
+                self.turn = Some(Turn { id: began, ..Turn::of(TellId(id.to_owned())) });
+                self.taken(out);
             }
             _ => {
                 self.late.push_back((id.to_owned(), input));
@@ -404,24 +417,32 @@ impl Transcript {
 
     /// The program has taken a prompt, or the answer to a plan, or has not.
     fn started(&mut self, id: &str, answer: Result<&Value, String>, out: &mut Vec<Step>) {
-        let Some(turn) = self.turn.as_mut().filter(|turn| !turn.taken) else { return };
-        turn.taken = true;
-        let id = TellId(id.to_owned());
+        let awaited = |turn: &&mut Turn| turn.awaited.as_ref().is_some_and(|awaited| awaited.0 == id);
+        let Some(turn) = self.turn.as_mut().filter(awaited) else { return };
+        match answer {
+            Ok(result) => {
+                turn.id = value::id(&result["turn"], "id");
+                self.taken(out);
+            }
+            Err(error) => {
+                turn.ending = Some((Outcome::Error, Some(error)));
+                turn.next_mode = None;
+                self.taken(out);
+                self.finish(out);
+            }
+        }
+    }
+
+    /// The program has taken what the turn was waiting for.
+    fn taken(&mut self, out: &mut Vec<Step>) {
+        let Some(turn) = &mut self.turn else { return };
+        let Some(id) = turn.awaited.take() else { return };
         out.push(Step::Event(Event::Delivered(id.clone())));
         if turn.prompt.as_ref() == Some(&id) {
             out.push(Step::Event(Event::TurnStarted(Some(id))));
         }
-        match answer {
-            Ok(result) => {
-                turn.id = value::id(&result["turn"], "id");
-                if let Some(mode) = turn.next_mode.take() {
-                    self.acts_as(mode, out);
-                }
-            }
-            Err(error) => {
-                turn.ending = Some((Outcome::Error, Some(error)));
-                self.finish(out);
-            }
+        if let Some(mode) = turn.next_mode.take() {
+            self.acts_as(mode, out);
         }
     }
 
@@ -486,10 +507,11 @@ impl Transcript {
             Some(turn) if turn.ending.is_none() => {
                 turn.id = id;
                 turn.begun = true;
+                self.taken(out);
             }
             Some(_) => {}
             None => {
-                self.turn = Some(Turn { id, begun: true, taken: true, ..Turn::default() });
+                self.turn = Some(Turn { id, begun: true, ..Turn::default() });
                 out.push(Step::Event(Event::TurnStarted(None)));
             }
         }
@@ -502,10 +524,13 @@ impl Transcript {
     fn completed(&mut self, ended: &Value, out: &mut Vec<Step>) {
         let plans = self.mode == Mode::Plan;
         let Some(turn) = &mut self.turn else { return };
-        if turn.id != value::id(ended, "id") || turn.asks.is_some() || turn.ending.is_some() {
+        if turn.id != value::id(ended, "id") || turn.awaited.is_some() {
             return;
         }
         turn.begun = false;
+        if turn.asks.is_some() || turn.ending.is_some() {
+            return;
+        }
         let (outcome, reason) = outcome(ended);
         let done = outcome == Outcome::Completed && !turn.stopped;
         if let Some(plan) = turn.plan.take().filter(|_| done && plans) {
@@ -526,16 +551,21 @@ impl Transcript {
     }
 
     /// Somebody has answered a plan: the turn goes on, or is over.
-    fn plan_answered(&mut self, request: &str, own: &Value, out: &mut Vec<Step>) {
+    fn plan_answered(&mut self, id: &TellId, request: &str, own: &Value, out: &mut Vec<Step>) {
         let asked = |turn: &&mut Turn| turn.asks.as_ref().is_some_and(|asks| asks.0 == request);
-        let Some(turn) = self.turn.as_mut().filter(asked) else { return };
+        let Some(turn) = self.turn.as_mut().filter(asked) else {
+            // Nothing waits for it any more.
+            out.push(Step::Event(Event::Delivered(id.clone())));
+            return;
+        };
         out.extend(turn.asks.take().map(|request| Step::Event(Event::Withdrawn(request))));
         if own["over"] == true {
             turn.ending = Some((Outcome::Completed, None));
             self.finish(out);
+            out.push(Step::Event(Event::Delivered(id.clone())));
         } else {
             turn.id = String::new();
-            turn.taken = false;
+            turn.awaited = Some(id.clone());
             turn.next_mode = own["mode"].as_str().map(mode_of);
         }
     }
@@ -846,7 +876,7 @@ impl Session for Transcript {
 impl Turn {
     /// The turn of a prompt that was told.
     fn of(prompt: TellId) -> Turn {
-        Turn { prompt: Some(prompt), ..Turn::default() }
+        Turn { awaited: Some(prompt.clone()), prompt: Some(prompt), ..Turn::default() }
     }
 }
 
@@ -906,11 +936,6 @@ fn outcome(ended: &Value) -> (Outcome, Option<String>) {
         }
     }
 }
-
-/// What the ids of tells begin with.
-const PROMPT: &str = "prompt.";
-const ANSWER: &str = "answer.";
-const INTERRUPT: &str = "interrupt.";
 
 /// What the requests to carry out a plan begin with, which are ours.
 const PLAN: &str = "plan.";

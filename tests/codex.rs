@@ -1,0 +1,3 @@
+//! What is Codex's alone.
+
+mod session;

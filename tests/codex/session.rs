@@ -1,0 +1,155 @@
+//! What a session makes of what the program says at an awkward moment.
+
+use paseo_sdk::model::{Behavior, Decision, Mode, Outcome, Prompt, RequestId};
+use paseo_sdk::provider::codex::Codex;
+use paseo_sdk::provider::{Event, Exit, Line, Provider, Record, Session, Step, Tell, TellId, What};
+use serde_json::{Value, json};
+
+use crate::agent::world::about;
+
+/// A session and its program, which is ready.
+struct Talk {
+    session: Box<dyn Session>,
+    seq: i64,
+}
+
+impl Talk {
+    fn new(mode: Mode) -> Talk {
+        let spec = about(mode).spec();
+        let mut talk = Talk { session: Codex.session(&spec), seq: 0 };
+        talk.read(What::Launched { pid: 1, start_time: 1, setup: Codex.launch(&spec, None).setup });
+        talk.answers("paseo.initialize", &json!({}));
+        talk.answers("paseo.account", &json!({}));
+        talk.answers("paseo.sandbox", &json!({ "exitCode": 0 }));
+        talk.answers("paseo.thread", &json!({ "thread": { "id": "h1" }, "model": "m" }));
+        talk.answers("paseo.settings", &json!({}));
+        talk
+    }
+
+    /// One in which a turn runs for the prompt `prompt.p1`.
+    fn busy(mode: Mode) -> Talk {
+        let mut talk = Talk::new(mode);
+        talk.tell("prompt.p1", &prompt("go"));
+        talk.answers("prompt.p1", &json!({ "turn": { "id": "T1" } }));
+        talk.notifies("turn/started", &json!({ "turn": { "id": "T1" } }));
+        talk
+    }
+
+    fn read(&mut self, what: What) -> Vec<Step> {
+        self.seq += 1;
+        self.session.read(&Record { seq: self.seq, at: 0, what })
+    }
+
+    fn phrase(&self, id: &str, tell: &Tell) -> String {
+        self.session.phrase(&TellId(id.to_owned()), tell).expect("it has words for it")
+    }
+
+    fn tell(&mut self, id: &str, tell: &Tell) -> Vec<Event> {
+        let line = self.phrase(id, tell);
+        self.arrives(id, line)
+    }
+
+    /// The program is told a line.
+    fn arrives(&mut self, id: &str, line: String) -> Vec<Event> {
+        events(self.read(What::Told { id: TellId(id.to_owned()), line }))
+    }
+
+    fn says(&mut self, line: &Value) -> Vec<Event> {
+        events(self.read(What::Said(Line::Text(line.to_string()))))
+    }
+
+    fn answers(&mut self, id: &str, result: &Value) -> Vec<Event> {
+        self.says(&json!({ "id": id, "result": result }))
+    }
+
+    fn refuses(&mut self, id: &str, message: &str) -> Vec<Event> {
+        self.says(&json!({ "id": id, "error": { "code": -32600, "message": message } }))
+    }
+
+    fn notifies(&mut self, method: &str, params: &Value) -> Vec<Event> {
+        self.says(&json!({ "method": method, "params": params }))
+    }
+
+    fn completes(&mut self, turn: &str, status: &str) -> Vec<Event> {
+        self.notifies("turn/completed", &json!({ "turn": { "id": turn, "status": status } }))
+    }
+}
+
+/// Returns what happened, but for whether the model is to be heard from.
+fn events(steps: Vec<Step>) -> Vec<Event> {
+    let event = |step| match step {
+        Step::Event(Event::Expecting(_)) | Step::Say(_) => None,
+        Step::Event(event) => Some(event),
+    };
+    steps.into_iter().filter_map(event).collect()
+}
+
+fn prompt(text: &str) -> Tell {
+    Tell::Prompt(Prompt { text: text.to_owned(), ..Prompt::default() })
+}
+
+fn tell_id(id: &str) -> TellId {
+    TellId(id.to_owned())
+}
+
+fn is_end(event: &Event, outcome: Outcome) -> bool {
+    matches!(event, Event::TurnEnded(ending) if ending.outcome == outcome)
+}
+
+#[test]
+fn nothing_is_taken_or_ended_that_was_not_told() {
+    let mut talk = Talk::new(Mode::Default);
+    assert_eq!(talk.answers("interrupt.p1", &json!({})), []);
+    talk.tell("prompt.p1", &prompt("go"));
+    assert_eq!(talk.answers("prompt.p9", &json!({ "turn": { "id": "T9" } })), []);
+    assert_eq!(talk.says(&json!({ "method": "turn/completed" })), []);
+    let taken = talk.answers("prompt.p1", &json!({ "turn": { "id": "T1" } }));
+    assert_eq!(taken, [Event::Delivered(tell_id("prompt.p1")), Event::TurnStarted(Some(tell_id("prompt.p1")))]);
+}
+
+#[test]
+fn a_turn_that_begins_before_its_prompt_is_answered_is_that_of_the_prompt() {
+    let mut talk = Talk::new(Mode::Default);
+    talk.tell("prompt.p1", &prompt("go"));
+    let begun = talk.notifies("turn/started", &json!({ "turn": { "id": "T1" } }));
+    let p1 = || tell_id("prompt.p1");
+    assert_eq!(begun[..2], [Event::Delivered(p1()), Event::TurnStarted(Some(p1()))]);
+    assert_eq!(talk.answers("prompt.p1", &json!({ "turn": { "id": "T1" } })), []);
+    assert!(is_end(&talk.completes("T1", "completed")[0], Outcome::Completed));
+}
+
+#[test]
+fn a_prompt_that_arrives_after_a_turn_has_begun_by_itself_joins_that() {
+    let mut talk = Talk::new(Mode::Default);
+    let line = talk.phrase("prompt.p1", &prompt("go"));
+    talk.notifies("turn/started", &json!({ "turn": { "id": "T1" } }));
+    talk.arrives("prompt.p1", line);
+    let taken = talk.answers("prompt.p1", &json!({ "turn": { "id": "T1" } }));
+    assert_eq!(taken, [Event::Delivered(tell_id("prompt.p1")), Event::Joined(tell_id("prompt.p1"))]);
+}
+
+#[test]
+fn a_prompt_that_arrives_in_a_turn_and_is_read_behind_it_has_its_own() {
+    let mut talk = Talk::new(Mode::Default);
+    let line = talk.phrase("prompt.p1", &prompt("go"));
+    talk.notifies("turn/started", &json!({ "turn": { "id": "T1" } }));
+    talk.arrives("prompt.p1", line);
+    talk.completes("T1", "completed");
+    let taken = talk.answers("prompt.p1", &json!({ "turn": { "id": "T2" } }));
+    assert_eq!(taken, [Event::Delivered(tell_id("prompt.p1")), Event::TurnStarted(Some(tell_id("prompt.p1")))]);
+    talk.notifies("turn/started", &json!({ "turn": { "id": "T2" } }));
+    assert!(is_end(&talk.completes("T2", "completed")[0], Outcome::Completed));
+}
+
+#[test]
+fn a_stop_that_arrives_after_its_turn_does_not_stop_the_next_one() {
+    let mut talk = Talk::busy(Mode::Default);
+    let line = talk.phrase("interrupt.p1", &Tell::Interrupt {});
+    talk.completes("T1", "completed");
+    talk.tell("prompt.p2", &prompt("more"));
+    talk.answers("prompt.p2", &json!({ "turn": { "id": "T2" } }));
+    talk.notifies("turn/started", &json!({ "turn": { "id": "T2" } }));
+    assert_eq!(talk.arrives("interrupt.p1", line), [Event::Delivered(tell_id("interrupt.p1"))]);
+    assert_eq!(talk.refuses("interrupt.p1", "expected active turn id"), []);
+    assert!(is_end(&talk.completes("T2", "completed")[0], Outcome::Completed));
+}
