@@ -1,5 +1,6 @@
 //! What a session makes of what the program says at an awkward moment.
 
+use paseo_sdk::item::Content;
 use paseo_sdk::model::{Behavior, Decision, Mode, Outcome, Prompt, RequestId};
 use paseo_sdk::provider::codex::Codex;
 use paseo_sdk::provider::{Event, Exit, Line, Provider, Record, Session, Step, Tell, TellId, What};
@@ -152,4 +153,26 @@ fn a_stop_that_arrives_after_its_turn_does_not_stop_the_next_one() {
     assert_eq!(talk.arrives("interrupt.p1", line), [Event::Delivered(tell_id("interrupt.p1"))]);
     assert_eq!(talk.refuses("interrupt.p1", "expected active turn id"), []);
     assert!(is_end(&talk.completes("T2", "completed")[0], Outcome::Completed));
+}
+
+#[test]
+fn an_item_ends_once() {
+    let mut talk = Talk::busy(Mode::Default);
+    let message = json!({ "type": "agentMessage", "id": "i1", "text": "hello" });
+    let ended = json!({ "turnId": "T1", "item": message });
+    assert_eq!(talk.notifies("item/completed", &ended), []);
+    talk.notifies("item/started", &ended);
+    assert!(matches!(talk.notifies("item/completed", &ended)[..], [Event::Closed(_)]));
+    assert_eq!(talk.notifies("item/completed", &ended), []);
+}
+
+#[test]
+fn what_was_streamed_is_not_taken_back_by_an_end_that_says_nothing() {
+    let mut talk = Talk::busy(Mode::Default);
+    let item = json!({ "turnId": "T1", "item": { "type": "reasoning", "id": "i1", "summary": [], "content": [] } });
+    talk.notifies("item/started", &item);
+    talk.notifies("item/reasoning/textDelta", &json!({ "turnId": "T1", "itemId": "i1", "delta": "well" }));
+    let ended = talk.notifies("item/completed", &item);
+    let [Event::Closed(item)] = &ended[..] else { panic!("it ended: {ended:?}") };
+    assert_eq!(item.content, Content::Reasoning { text: "well".to_owned() });
 }

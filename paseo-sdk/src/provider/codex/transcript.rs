@@ -461,7 +461,7 @@ impl Transcript {
             "item/reasoning/summaryPartAdded" if params["summaryIndex"].as_i64() > Some(0) => {
                 self.streamed(&value::id(params, "itemId"), "\n\n", out);
             }
-            "item/completed" => self.item_completed(params, out),
+            "item/completed" => self.item_completed(&params["item"], out),
             "turn/plan/updated" => {
                 let entries = params["plan"].as_array().into_iter().flatten().take(MOST_ENTRIES).map(entry).collect();
                 let item_id = ItemId(format!("todo-{}-{seq}", value::id(params, "turnId")));
@@ -616,25 +616,26 @@ impl Transcript {
         out.push(Step::Event(Event::Wrote { item_id: open.item.item_id.clone(), text: piece.to_owned() }));
     }
 
-    fn item_completed(&mut self, params: &Value, out: &mut Vec<Step>) {
-        let Some(mut item) = item::read(&params["item"], true) else { return };
-        let open = self.items.remove(&item.item_id.0);
-        let ours = self.turn.as_ref().is_some_and(|turn| turn.id == value::id(params, "turnId"));
-        // Of one that was cut off, this comes late.
-        if open.is_none() && !ours {
+    fn item_completed(&mut self, ended: &Value, out: &mut Vec<Step>) {
+        let Some(mut item) = item::read(ended, true) else { return };
+        // Whatever ends has begun; of one that was cut off, this comes late.
+        let Some(open) = self.items.remove(&item.item_id.0) else { return };
+        if std::mem::discriminant(&open.item.content) != std::mem::discriminant(&item.content) {
+            self.items.insert(item.item_id.0, open);
             return;
         }
         let stopped = self.turn.as_ref().is_some_and(|turn| turn.stopped);
         match &mut item.content {
             Content::AssistantMessage { text: said } | Content::Reasoning { text: said } if said.is_empty() => {
-                if open.is_none_or(|open| !open.told) {
+                if !open.told {
                     return;
                 }
+                *said = open.streamed.bounded().0;
             }
             Content::AssistantMessage { text: said } => {
                 if let Some(turn) = &mut self.turn {
                     turn.said = Some(tail(said));
-                    if text(&params["item"], "type") == "plan" {
+                    if text(ended, "type") == "plan" {
                         turn.plan = Some(clip(said, LONGEST_PLAN));
                     }
                 }
