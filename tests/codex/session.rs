@@ -176,3 +176,40 @@ fn what_was_streamed_is_not_taken_back_by_an_end_that_says_nothing() {
     let [Event::Closed(item)] = &ended[..] else { panic!("it ended: {ended:?}") };
     assert_eq!(item.content, Content::Reasoning { text: "well".to_owned() });
 }
+
+/// Ends a turn with a plan, which waits for a person.
+fn planned() -> Talk {
+    let mut talk = Talk::busy(Mode::Plan);
+    let plan = json!({ "turnId": "T1", "item": { "type": "plan", "id": "i1", "text": "first this, then that" } });
+    talk.notifies("item/started", &plan);
+    talk.notifies("item/completed", &plan);
+    assert!(matches!(talk.completes("T1", "completed")[..], [Event::Asked(_)]));
+    talk
+}
+
+#[test]
+fn a_plan_is_asked_about_no_more_when_the_process_has_ended() {
+    let mut talk = planned();
+    let ended = events(talk.read(What::Exited(Exit::default())));
+    assert!(ended.contains(&Event::Withdrawn(RequestId::from("plan.T1"))), "{ended:?}");
+}
+
+#[test]
+fn an_answer_to_a_plan_that_nothing_waits_for_any_more_is_taken() {
+    let mut talk = planned();
+    let decision =
+        Decision { behavior: Behavior::Allow, option_id: None, message: None, updated_input: None, interrupt: false };
+    let answer = talk.phrase("answer.1", &Tell::Answer { request_id: RequestId::from("plan.T1"), decision });
+    talk.tell("interrupt.p1", &Tell::Interrupt {});
+    assert_eq!(talk.arrives("answer.1", answer), [Event::Delivered(tell_id("answer.1"))]);
+}
+
+#[test]
+fn what_a_sub_agent_no_longer_asks_is_withdrawn() {
+    let mut talk = Talk::busy(Mode::Default);
+    let params = json!({ "threadId": "h2", "turnId": "T7", "itemId": "i1", "command": "ls" });
+    let method = "item/commandExecution/requestApproval";
+    assert!(matches!(talk.says(&json!({ "id": 4, "method": method, "params": params }))[..], [Event::Asked(_)]));
+    let resolved = talk.notifies("serverRequest/resolved", &json!({ "threadId": "h2", "requestId": 4 }));
+    assert_eq!(resolved, [Event::Withdrawn(RequestId::from("4"))]);
+}

@@ -237,7 +237,8 @@ impl Transcript {
             (method, true) => {
                 // Threads of sub-agents are shown by the calls that began them.
                 let thread = line["params"]["threadId"].as_str();
-                if thread.is_none_or(|thread| thread == self.thread) {
+                // They ask too, and their questions are shown.
+                if thread.is_none_or(|thread| thread == self.thread) || method == "serverRequest/resolved" {
                     self.notified(seq, method, &line["params"], out);
                 }
             }
@@ -688,13 +689,12 @@ impl Transcript {
             out.push(Step::Event(Event::CutOff(text)));
         }
         self.close(|_| true, out);
-        for id in std::mem::take(&mut self.asks).into_keys() {
-            out.push(Step::Event(Event::Withdrawn(RequestId(id))));
-        }
+        let asks = std::mem::take(&mut self.asks).into_keys().map(RequestId);
+        let plan = self.turn.take().and_then(|turn| turn.asks);
+        out.extend(asks.chain(plan).map(|request| Step::Event(Event::Withdrawn(request))));
         if let Some(last) = self.muttered.take().filter(|_| failed) {
             out.push(Step::Event(Event::Failed(format!("codex: {last}"))));
         }
-        self.turn = None;
         self.steers.clear();
         self.late.clear();
         self.changes.clear();
