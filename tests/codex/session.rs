@@ -1,6 +1,6 @@
 //! What a session makes of what the program says at an awkward moment.
 
-use paseo_sdk::item::Content;
+use paseo_sdk::item::{Content, Item};
 use paseo_sdk::model::{Behavior, Decision, Mode, Outcome, Prompt, RequestId};
 use paseo_sdk::provider::codex::Codex;
 use paseo_sdk::provider::{Event, Exit, Line, Provider, Record, Session, Step, Tell, TellId, What};
@@ -34,6 +34,13 @@ impl Talk {
         talk.answers("prompt.p1", &json!({ "turn": { "id": "T1" } }));
         talk.notifies("turn/started", &json!({ "turn": { "id": "T1" } }));
         talk
+    }
+
+    /// Goes on with the summary of this moment.
+    fn carried(self) -> Talk {
+        let mut heir = Talk { session: Codex.session(&about(Mode::Default).spec()), seq: self.seq };
+        assert_eq!(heir.read(What::Carried(self.session.summary())), []);
+        heir
     }
 
     fn read(&mut self, what: What) -> Vec<Step> {
@@ -212,4 +219,41 @@ fn what_a_sub_agent_no_longer_asks_is_withdrawn() {
     assert!(matches!(talk.says(&json!({ "id": 4, "method": method, "params": params }))[..], [Event::Asked(_)]));
     let resolved = talk.notifies("serverRequest/resolved", &json!({ "threadId": "h2", "requestId": 4 }));
     assert_eq!(resolved, [Event::Withdrawn(RequestId::from("4"))]);
+}
+
+#[test]
+fn a_change_that_an_answer_brought_is_known_after_a_summary() {
+    let mut talk = Talk::busy(Mode::Default);
+    let patch = json!({ "type": "fileChange", "id": "i1", "changes": [], "status": "inProgress" });
+    talk.notifies("item/started", &json!({ "turnId": "T1", "item": patch }));
+    let params = json!({ "turnId": "T1", "itemId": "i1" });
+    talk.says(&json!({ "id": 0, "method": "item/fileChange/requestApproval", "params": params }));
+    let decision = Decision {
+        behavior: Behavior::Allow,
+        option_id: Some("auto".to_owned()),
+        message: None,
+        updated_input: None,
+        interrupt: false,
+    };
+    talk.tell("answer.1", &Tell::Answer { request_id: RequestId::from("0"), decision });
+    talk.completes("T1", "completed");
+    let mut heir = talk.carried();
+    assert_eq!(heir.answers("paseo.mode", &json!({})), [Event::ModeChanged(Mode::Auto)]);
+}
+
+#[test]
+fn what_a_command_in_the_background_has_printed_is_known_after_a_summary() {
+    let mut talk = Talk::busy(Mode::Default);
+    let command = json!({ "type": "commandExecution", "id": "i1", "command": "sleep 9", "status": "inProgress" });
+    talk.notifies("item/started", &json!({ "turnId": "T1", "item": command }));
+    let delta = json!({ "turnId": "T1", "itemId": "i1", "delta": "one" });
+    talk.notifies("item/commandExecution/outputDelta", &delta);
+    talk.completes("T1", "completed");
+    let mut heir = talk.carried();
+    let ended = events(heir.read(What::Exited(Exit::default())));
+    let outputs = ended.iter().filter_map(|event| match event {
+        Event::Closed(Item { content: Content::ToolCall(call), .. }) => call.output.clone(),
+        _ => None,
+    });
+    assert_eq!(outputs.collect::<Vec<_>>(), ["one"]);
 }

@@ -1,9 +1,12 @@
 //! What programs print, kept within bounds.
 
+use serde::{Deserialize, Serialize};
+
 use crate::item::ToolCall;
 
 /// The head and the tail of an output.
-#[derive(Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Output {
     head: String,
     tail: String,

@@ -99,19 +99,20 @@ struct Turn {
     ending: Option<(Outcome, Option<String>)>,
 }
 
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 enum Change {
     Mode(Mode),
     Model(String),
 }
 
 /// An item that is not final.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Open {
     item: Item,
     /// Whether its beginning was told; what is said is told once there is something to tell.
     told: bool,
     /// What was streamed of it, for the case that nothing else comes.
-    #[serde(skip)]
     streamed: Output,
 }
 
@@ -127,6 +128,8 @@ struct Summary {
     roots: Roots,
     resumable: bool,
     stage: Stage,
+    /// A change that an answer has brought is one that nobody waits for.
+    changes: BTreeMap<String, Change>,
     rules: BTreeSet<String>,
     spent: Spent,
     /// What goes on in the background.
@@ -780,6 +783,7 @@ impl Transcript {
         self.sandboxed = summary.sandboxed;
         self.roots = summary.roots;
         self.resumable = summary.resumable;
+        self.changes = summary.changes;
         self.rules = summary.rules;
         self.spent = summary.spent;
         self.items = summary.items;
@@ -853,8 +857,6 @@ impl Session for Transcript {
     }
 
     fn summary(&self) -> String {
-        // Only what goes on in the background is open between turns.
-        let items = self.items.iter().map(|(id, open)| (id.clone(), open.bare())).collect();
         let summary = Summary {
             setup: self.setup.clone(),
             thread: self.thread.clone(),
@@ -864,9 +866,11 @@ impl Session for Transcript {
             roots: self.roots.clone(),
             resumable: self.resumable,
             stage: self.stage.clone(),
+            changes: self.changes.clone(),
             rules: self.rules.clone(),
             spent: self.spent,
-            items,
+            // Only what goes on in the background is open between turns.
+            items: self.items.clone(),
             warned: self.warned.clone(),
             muttered: self.muttered.clone(),
         };
@@ -897,10 +901,6 @@ impl Open {
             _ => {}
         }
         item
-    }
-
-    fn bare(&self) -> Open {
-        Open { item: self.item.clone(), told: self.told, streamed: Output::default() }
     }
 }
 
