@@ -257,3 +257,18 @@ fn what_a_command_in_the_background_has_printed_is_known_after_a_summary() {
     });
     assert_eq!(outputs.collect::<Vec<_>>(), ["one"]);
 }
+
+#[test]
+fn what_many_open_items_were_given_is_not_held_for_ever() {
+    let mut talk = Talk::busy(Mode::Default);
+    for number in 0..400 {
+        let arguments = json!({ "text": "x".repeat(30_000) });
+        let item = json!({ "type": "mcpToolCall", "id": format!("i{number}"), "arguments": arguments });
+        talk.notifies("item/started", &json!({ "turnId": "T1", "item": item }));
+        let delta = json!({ "itemId": format!("i{number}"), "delta": "y".repeat(30_000) });
+        talk.notifies("item/commandExecution/outputDelta", &delta);
+    }
+    assert!(talk.session.summary().len() < 5 * 1024 * 1024);
+    let ended = talk.completes("T1", "completed");
+    assert_eq!(ended.iter().filter(|event| matches!(event, Event::Closed(_))).count(), 400);
+}

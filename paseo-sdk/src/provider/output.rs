@@ -32,6 +32,11 @@ impl Output {
         self.omitted += cut;
     }
 
+    /// Returns about how many bytes it takes up in memory.
+    pub(super) fn weight(&self) -> usize {
+        self.head.len() + self.tail.len()
+    }
+
     /// Returns what is kept, and how many bytes are not.
     pub(super) fn bounded(&self) -> (String, i64) {
         if self.omitted == 0 && self.head.len() + self.tail.len() <= 2 * KEPT_OUTPUT {

@@ -112,6 +112,8 @@ struct Open {
     item: Item,
     /// Whether its beginning was told; what is said is told once there is something to tell.
     told: bool,
+    /// About how many bytes the item takes up in memory.
+    weight: usize,
     /// What was streamed of it, for the case that nothing else comes.
     streamed: Output,
 }
@@ -608,15 +610,25 @@ impl Transcript {
         if told {
             out.push(Step::Event(Event::Opened(item.clone())));
         }
-        self.items.insert(id, Open { item, told, streamed: Output::default() });
+        let room = self.room();
+        self.items.insert(id, Open::new(item, told, room));
+    }
+
+    /// Returns how many bytes more may be held of what is open.
+    fn room(&self) -> usize {
+        let held: usize = self.items.values().map(|open| open.weight + open.streamed.weight()).sum();
+        MOST_HELD.saturating_sub(held)
     }
 
     fn streamed(&mut self, id: &str, piece: &str, out: &mut Vec<Step>) {
+        let room = self.room();
         let Some(open) = self.items.get_mut(id).filter(|_| !piece.is_empty()) else { return };
         if !std::mem::replace(&mut open.told, true) {
             out.push(Step::Event(Event::Opened(open.item.clone())));
         }
-        open.streamed.push(piece);
+        if room > 0 {
+            open.streamed.push(piece);
+        }
         out.push(Step::Event(Event::Wrote { item_id: open.item.item_id.clone(), text: piece.to_owned() }));
     }
 
@@ -886,6 +898,25 @@ impl Turn {
 }
 
 impl Open {
+    /// Holds an item that has begun, and of what it was given no more than there is room for.
+    fn new(mut item: Item, told: bool, room: usize) -> Open {
+        let mut weight = 0;
+        match &mut item.content {
+            // What is said in it comes as it is streamed, and once more at its end.
+            Content::AssistantMessage { text } | Content::Reasoning { text } => *text = String::new(),
+            Content::ToolCall(call) => {
+                weight = value::weight(&call.input) + call.diff.as_ref().map_or(0, String::len);
+                if weight > room {
+                    weight = 0;
+                    call.input = Value::Null;
+                    call.diff = None;
+                }
+            }
+            _ => {}
+        }
+        Open { item, told, weight, streamed: Output::default() }
+    }
+
     /// Returns the item as it is left.
     fn cut(&self) -> Item {
         let mut item = self.item.clone();
@@ -945,6 +976,9 @@ const STOPPED: &str = "it was interrupted";
 
 /// How many of anything are kept; more is nonsense.
 const MOST: usize = 500;
+
+/// What all open items may weigh together, with what was streamed of them.
+const MOST_HELD: usize = 4 * 1024 * 1024;
 
 /// How many questions may be open at once.
 const MOST_ASKS: usize = 100;
