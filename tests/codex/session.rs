@@ -272,3 +272,15 @@ fn what_many_open_items_were_given_is_not_held_for_ever() {
     let ended = talk.completes("T1", "completed");
     assert_eq!(ended.iter().filter(|event| matches!(event, Event::Closed(_))).count(), 400);
 }
+
+#[test]
+fn a_question_whose_id_could_not_be_kept_is_refused() {
+    let mut talk = Talk::busy(Mode::Default);
+    let params = json!({ "turnId": "T1", "itemId": "i1", "command": "ls" });
+    for id in [json!("q".repeat(129)), json!([1]), json!({})] {
+        let line = json!({ "id": id, "method": "item/commandExecution/requestApproval", "params": params });
+        let steps = talk.read(What::Said(Line::Text(line.to_string())));
+        let [Step::Say(said)] = &steps[..] else { panic!("it is refused: {steps:?}") };
+        assert!(said.contains("paseo does not answer this"));
+    }
+}

@@ -184,7 +184,7 @@ impl Transcript {
     }
 
     fn changes(&mut self, request: String, own: &Value) {
-        let mode = own["mode"].as_str().map(|mode| Change::Mode(mode_of(mode)));
+        let mode = own["mode"].as_str().map(|mode| Change::Mode(mode_of(&clip(mode, 200))));
         let model = own["model"].as_str().map(|model| Change::Model(clip(model, 200)));
         if let Some(change) = mode.or(model)
             && self.changes.len() < MOST
