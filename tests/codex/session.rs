@@ -3,7 +3,7 @@
 use paseo_sdk::item::{Content, Item};
 use paseo_sdk::model::{Behavior, Decision, Mode, Outcome, Prompt, RequestId};
 use paseo_sdk::provider::codex::Codex;
-use paseo_sdk::provider::{Event, Exit, Line, Provider, Record, Session, Step, Tell, TellId, What};
+use paseo_sdk::provider::{Event, Exit, Line, Provider, Record, Session, Step, Tell, TellId, Unsaid, What};
 use serde_json::{Value, json};
 
 use crate::agent::world::about;
@@ -283,4 +283,20 @@ fn a_question_whose_id_could_not_be_kept_is_refused() {
         let [Step::Say(said)] = &steps[..] else { panic!("it is refused: {steps:?}") };
         assert!(said.contains("paseo does not answer this"));
     }
+}
+
+#[test]
+fn a_prompt_that_could_not_be_told_again_waits_for_the_end_of_the_turn() {
+    let mut talk = Talk::busy(Mode::Default);
+    let heavy = prompt(&"x".repeat(5 * 1024 * 1024));
+    let second = talk.phrase("prompt.p3", &heavy);
+    talk.tell("prompt.p2", &heavy);
+    assert_eq!(talk.session.phrase(&tell_id("prompt.p3"), &heavy), Err(Unsaid::NotYet));
+    // One that was on its way is given back where the turn did not take it.
+    talk.arrives("prompt.p3", second);
+    assert_eq!(talk.refuses("prompt.p3", "no active turn to steer"), [Event::Dropped(tell_id("prompt.p3"))]);
+    talk.completes("T1", "completed");
+    assert_eq!(talk.refuses("prompt.p2", "no active turn to steer"), []);
+    let taken = talk.answers("prompt.p2", &json!({ "turn": { "id": "T2" } }));
+    assert_eq!(taken, [Event::Delivered(tell_id("prompt.p2")), Event::TurnStarted(Some(tell_id("prompt.p2")))]);
 }

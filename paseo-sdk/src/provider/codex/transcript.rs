@@ -37,8 +37,9 @@ pub(super) struct Transcript {
     /// Whether it was said that the thread can be gone on with.
     resumable: bool,
     turn: Option<Turn>,
-    /// Prompts that were told into a turn, and of which the program has not said that it took them.
-    steers: BTreeMap<String, Value>,
+    /// Prompts that were told into a turn, and of which the program has not said that it took them; none of one for which
+    /// there was no room.
+    steers: BTreeMap<String, Option<Value>>,
     /// Those that came too late for it, in order: each begins a turn of its own.
     late: VecDeque<(String, Value)>,
     /// Changes that were told, by the id of the request.
@@ -179,8 +180,17 @@ impl Transcript {
 
     fn steers(&mut self, request: String, input: &Value) {
         if self.steers.len() < MOST {
-            self.steers.insert(request, input.clone());
+            let kept = self.has_room(input).then(|| input.clone());
+            self.steers.insert(request, kept);
         }
+    }
+
+    /// Returns whether one more prompt can be kept for the case that it comes too late for its turn.
+    fn has_room(&self, input: &Value) -> bool {
+        let late = self.late.iter().map(|(_, input)| input);
+        let kept = self.steers.values().flatten().chain(late);
+        let (count, weight) = kept.fold((0, 0), |(count, weight), input| (count + 1, weight + value::weight(input)));
+        count < MOST && weight + value::weight(input) <= MOST_TOLD
     }
 
     fn changes(&mut self, request: String, own: &Value) {
@@ -404,10 +414,13 @@ impl Transcript {
                 self.turn = Some(Turn { id: began, ..Turn::of(TellId(id.to_owned())) });
                 self.taken(out);
             }
-            _ => {
-                self.late.push_back((id.to_owned(), input));
-                self.start_late(out);
-            }
+            _ => match input {
+                Some(input) => {
+                    self.late.push_back((id.to_owned(), input));
+                    self.start_late(out);
+                }
+                None => out.push(Step::Event(Event::Dropped(TellId(id.to_owned())))),
+            },
         }
     }
 
@@ -839,7 +852,10 @@ impl Session for Transcript {
         }
         match (tell, &self.turn) {
             (Tell::Prompt(prompt), None) => Ok(self.start(&id.0, &wire::input(prompt))),
-            (Tell::Prompt(prompt), Some(turn)) if turn.begun => Ok(self.steer(&id.0, &turn.id, &wire::input(prompt))),
+            (Tell::Prompt(prompt), Some(turn)) if turn.begun => match wire::input(prompt) {
+                input if self.has_room(&input) => Ok(self.steer(&id.0, &turn.id, &input)),
+                _ => Err(Unsaid::NotYet),
+            },
             // Said before that, the one would be taken for the other, and the other would do nothing.
             (Tell::Prompt(_), Some(_)) => Err(Unsaid::NotYet),
             (Tell::Interrupt {}, Some(turn)) if turn.begun || turn.asks.is_some() => {
@@ -979,6 +995,9 @@ const MOST: usize = 500;
 
 /// What all open items may weigh together, with what was streamed of them.
 const MOST_HELD: usize = 4 * 1024 * 1024;
+
+/// What prompts may weigh together that the program has not taken into its turn.
+const MOST_TOLD: usize = 8 * 1024 * 1024;
 
 /// How many questions may be open at once.
 const MOST_ASKS: usize = 100;
