@@ -3,3 +3,4 @@
 mod journals;
 mod launch;
 mod real;
+mod session;

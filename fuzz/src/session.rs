@@ -1,6 +1,7 @@
 //! What every provider makes of any journal.
 
 mod claude;
+mod codex;
 mod held;
 mod journal;
 mod long;
@@ -62,7 +63,7 @@ struct Reading {
 
 impl Reading {
     fn new(provider: &'static dyn Provider, bytes: &mut Bytes<'_>) -> Reading {
-        let spec = spec(bytes.pick(&[Mode::Default, Mode::FullAccess]));
+        let spec = spec(bytes.pick(&[Mode::Default, Mode::FullAccess, Mode::Plan]));
         Reading {
             provider,
             one: provider.session(&spec),
@@ -85,10 +86,10 @@ impl Reading {
     fn go_on(&mut self, bytes: &mut Bytes<'_>) {
         let name = self.provider.name();
         let what = match self.wild {
-            true => journal::anything(bytes, name, &*self.one),
+            true => journal::anything(bytes, self.provider, &self.spec, &*self.one),
             false if self.seq == 0 => journal::beginning(bytes, self.provider, &self.spec),
             false => {
-                let room = self.provider.traits().steers || self.order.is_quiet();
+                let room = self.provider.traits().steers || self.is_quiet();
                 journal::record(bytes, name, &*self.one, &mut self.teller, room)
             }
         };
@@ -98,9 +99,15 @@ impl Reading {
         for twin in self.other.iter().chain(&self.heir) {
             assert_eq!(words, twin.phrase(&id, &tell), "{name} has two words for {tell:?}");
         }
-        if !self.wild && self.order.is_quiet() && bytes.flag() {
+        if !self.wild && self.is_quiet() && bytes.flag() {
             self.begin_anew();
         }
+    }
+
+    fn is_quiet(&self) -> bool {
+        // What Claude Code does behind its turns is not in a summary.
+        let open = self.order.has_open() && self.provider.name() == "claude";
+        self.order.is_quiet() && !open && !self.teller.is_telling()
     }
 
     /// Begins a session with the summary of this moment.
@@ -160,8 +167,13 @@ fn spec(mode: Mode) -> LaunchSpec {
         trusted: false,
         mcp_config: None,
         mcp_servers: std::collections::BTreeMap::new(),
+<<<<<<< HEAD
         git_dirs: Vec::new(),
         rules: vec!["Bash(ls)".to_owned()],
+=======
+        git_dir: None,
+        rules: vec!["Bash(ls)".to_owned(), "command ls".to_owned()],
+>>>>>>> wip/fuzz-codex
     }
 }
 

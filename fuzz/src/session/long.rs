@@ -4,7 +4,7 @@ use paseo_sdk::model::{Mode, Prompt};
 use paseo_sdk::provider::{self, Line, Provider, Session, Tell, TellId, What};
 use serde_json::{Value, json};
 
-use super::{LONGEST_MEMORY, held::held, record, spec};
+use super::{LONGEST_MEMORY, codex, held::held, record, spec};
 
 /// Lets every session read long journals, and weighs what it holds then.
 ///
@@ -12,18 +12,28 @@ use super::{LONGEST_MEMORY, held::held, record, spec};
 ///
 /// When that is more than any journal should come to.
 pub fn long_journals() {
-    let init = json!({ "type": "system", "subtype": "init" });
     for provider in provider::all() {
+        let first = match provider.name() {
+            "codex" => json!({ "method": "turn/started", "params": { "turn": { "id": "T1" } } }),
+            _ => json!({ "type": "system", "subtype": "init" }),
+        };
         // In a turn and outside of one; many more ids than are kept, and much more text.
-        for first in [&init, &Value::Null] {
+        for first in [&first, &Value::Null] {
             weigh(*provider, first, 50_000, "…");
             weigh(*provider, first, 4_000, &"long ‽ ".repeat(2_000));
         }
     }
 }
 
+/// Returns a record of a long journal: its session, its number, and a text.
+type Records = fn(&dyn Session, i64, &str) -> What;
+
 fn weigh(provider: &dyn Provider, first: &Value, length: i64, text: &str) {
-    let mut session = provider.session(&spec(Mode::Default));
+    let spec = spec(Mode::Default);
+    let (mut session, what): (_, Records) = match provider.name() {
+        "codex" => (codex::ready(provider, &spec), codex::what),
+        _ => (provider.session(&spec), what),
+    };
     session.read(&record(1, said(first)));
     for seq in 2..=length {
         let what = what(&*session, seq, text);

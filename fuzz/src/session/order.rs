@@ -6,6 +6,8 @@ use paseo_sdk::item::{Content, Item};
 use paseo_sdk::model::{ItemId, RequestId};
 use paseo_sdk::provider::{Event, Record, Step, TellId, What};
 
+use super::tell::is_own;
+
 /// What goes on in one life of a process.
 #[derive(Debug, Default)]
 pub(super) struct Order {
@@ -29,9 +31,14 @@ pub(super) struct Order {
 type Key = (ItemId, &'static str);
 
 impl Order {
-    /// Returns whether nothing goes on: no turn, no open item, no question, nothing told that is not taken and ended.
+    /// Returns whether nothing goes on: no turn, no question, nothing told that is not taken and ended.
     pub(super) fn is_quiet(&self) -> bool {
-        !self.turn && self.open.is_empty() && self.asks.is_empty() && self.untaken.is_empty() && self.unended.is_empty()
+        !self.turn && self.asks.is_empty() && self.untaken.is_empty() && self.unended.is_empty()
+    }
+
+    /// Returns whether an item is open.
+    pub(super) fn has_open(&self) -> bool {
+        !self.open.is_empty()
     }
 
     /// Takes what the session of `name` has made of the next record.
@@ -122,11 +129,6 @@ impl Order {
         }
         Ok(())
     }
-}
-
-/// Whether a session said it by itself; that is in no outbox.
-fn is_own(id: &TellId) -> bool {
-    id.0.starts_with('r')
 }
 
 fn check(holds: bool, otherwise: &'static str) -> Result<(), &'static str> {

@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 
-use paseo_sdk::model::{Behavior, Decision, Image, Mode, Prompt};
-use paseo_sdk::provider::{Session, Step, Tell, TellId, What};
+use paseo_sdk::model::{Behavior, Decision, Image, Mode, Prompt, RequestId};
+use paseo_sdk::provider::{Event, Session, Step, Tell, TellId, What};
 use serde_json::{Value, json};
 
+use super::codex::Program;
 use super::odd::strange;
 use crate::bytes::Bytes;
 
@@ -13,10 +14,14 @@ use crate::bytes::Bytes;
 #[derive(Default)]
 pub(super) struct Teller {
     count: u32,
-    /// What the session says by itself and the program was not told yet, in order.
+    /// What is on its way to the program, in order: what the session says by itself, and some of what it was asked to say.
     due: VecDeque<(TellId, String)>,
     /// The uuids of the prompts that were told last.
     pub(super) uuids: VecDeque<String>,
+    /// What was asked last.
+    asked: Option<RequestId>,
+    /// What Codex knows.
+    pub(super) codex: Program,
 }
 
 impl Teller {
@@ -29,8 +34,18 @@ impl Teller {
         }
     }
 
+    /// Returns whether something of what the session was asked to say is on its way.
+    pub(super) fn is_telling(&self) -> bool {
+        self.due.iter().any(|(id, _)| !is_own(id))
+    }
+
     /// Remembers what the session said by itself after a record.
     pub(super) fn heard(&mut self, seq: i64, steps: &[Step]) {
+        for step in steps {
+            if let Step::Event(Event::Asked(ask)) = step {
+                self.asked = Some(ask.request_id.clone());
+            }
+        }
         let lines = steps.iter().filter_map(|step| match step {
             Step::Say(line) => Some(line.clone()),
             Step::Event(_) => None,
@@ -40,12 +55,12 @@ impl Teller {
 
     /// Decides for something to tell; none when the session has no words for it, or there is no room for a prompt.
     pub(super) fn told(&mut self, bytes: &mut Bytes<'_>, session: &dyn Session, room: bool) -> Option<What> {
-        if bytes.below(3) == 0
+        if bytes.flag()
             && let Some((id, line)) = self.due.pop_front()
         {
-            return Some(What::Told { id, line });
+            return Some(self.arrived(id, line));
         }
-        let tell = tell(bytes);
+        let tell = self.tell(bytes);
         let kind = match tell {
             Tell::Prompt(_) if !room => return None,
             Tell::Prompt(_) => "prompt",
@@ -63,8 +78,33 @@ impl Teller {
                 self.uuids.pop_front();
             }
         }
-        Some(What::Told { id, line })
+        if bytes.below(8) == 0 {
+            // Until it arrives, other things happen.
+            self.due.push_back((id, line));
+            return None;
+        }
+        Some(self.arrived(id, line))
     }
+
+    fn arrived(&mut self, id: TellId, line: String) -> What {
+        self.codex.told(&line);
+        What::Told { id, line }
+    }
+
+    /// Decides for something to tell. An answer is mostly one to what was asked last.
+    fn tell(&self, bytes: &mut Bytes<'_>) -> Tell {
+        match (tell(bytes), &self.asked) {
+            (Tell::Answer { decision, .. }, Some(asked)) if bytes.below(4) != 0 => {
+                Tell::Answer { request_id: asked.clone(), decision }
+            }
+            (tell, _) => tell,
+        }
+    }
+}
+
+/// Whether a session said it by itself; that is in no outbox.
+pub(super) fn is_own(id: &TellId) -> bool {
+    id.0.starts_with('r')
 }
 
 /// Decides for something that an agent is told.
@@ -82,6 +122,7 @@ pub(super) fn tell(bytes: &mut Bytes<'_>) -> Tell {
             Mode::Auto,
             Mode::FullAccess,
             Mode::Native { provider: "claude".to_owned(), name: "dontAsk".to_owned() },
+            Mode::Native { provider: "codex".to_owned(), name: "read-only".to_owned() },
         ])),
         6 => Tell::Model(bytes.word()),
         _ => Tell::Interrupt {},

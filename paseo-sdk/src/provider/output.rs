@@ -1,9 +1,12 @@
 //! What programs print, kept within bounds.
 
+use serde::{Deserialize, Serialize};
+
 use crate::item::ToolCall;
 
 /// The head and the tail of an output.
-#[derive(Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Output {
     head: String,
     tail: String,
@@ -27,6 +30,11 @@ impl Output {
         // A new text, as draining would keep the room that the longest piece has taken.
         self.tail = self.tail[cut..].to_owned();
         self.omitted += cut;
+    }
+
+    /// Returns about how many bytes it takes up in memory.
+    pub(super) fn weight(&self) -> usize {
+        self.head.len() + self.tail.len()
     }
 
     /// Returns what is kept, and how many bytes are not.

@@ -101,16 +101,26 @@ pub(super) fn about_plan(decision: &Decision) -> (Option<String>, Option<Mode>) 
 /// Returns the name that a question goes by.
 pub(super) fn name(id: &Value) -> String {
     match id {
-        Value::String(text) => clip(text, 128),
-        id => clip(&id.to_string(), 128),
+        Value::String(text) => clip(text, LONGEST_NAME),
+        id => clip(&id.to_string(), LONGEST_NAME),
+    }
+}
+
+/// Returns whether a value can name a question; its name has room for it.
+fn is_id(id: &Value) -> bool {
+    match id {
+        Value::Number(_) => true,
+        Value::String(text) => text.len() <= LONGEST_NAME,
+        _ => false,
     }
 }
 
 impl Ask {
     /// Reads a request of the program; returns what is remembered of it, and what people see. `about` is the item that it is
-    /// about. None when paseo has no answer to it.
+    /// about. None when paseo has no answer to it, or it has an id that is none.
     pub(super) fn read(request: &Value, about: Option<&Item>) -> Option<(Ask, provider::Ask)> {
         let params = &request["params"];
+        let id = Some(&request["id"]).filter(|id| is_id(id))?;
         let reason = params["reason"].as_str().filter(|reason| !reason.is_empty());
         let mut asked = match text(request, "method") {
             "item/commandExecution/requestApproval" => Asked::command(params),
@@ -134,7 +144,7 @@ impl Ask {
             offer(AUTO, FREELY.to_owned());
         }
         let seen = provider::Ask {
-            request_id: RequestId(name(&request["id"])),
+            request_id: RequestId(name(id)),
             kind: asked.permission,
             title: asked.title.clone(),
             description: reason.map(|reason| clip(reason, 2_000)),
@@ -142,7 +152,7 @@ impl Ask {
             options,
         };
         let ask = Ask {
-            id: request["id"].clone(),
+            id: id.clone(),
             item: value::id(params, "itemId"),
             title: asked.title,
             rule: asked.rule,
@@ -325,6 +335,7 @@ const LONGEST_INPUT: usize = 16 * 1024;
 /// What the whole input may weigh that is shown to people.
 const MOST_INPUT: usize = 256 * 1024;
 
+const LONGEST_NAME: usize = 128;
 const LONGEST_PATH: usize = 4 * 1024;
 const LONGEST_RULE: usize = 4 * 1024;
 const LONGEST_QUESTION: usize = 2 * 1024;

@@ -116,7 +116,7 @@ fn patch(item: &Value) -> Content {
             None => json!({ "path": path, "kind": kind }),
         }
     });
-    call.input = json!({ "changes": paths.collect::<Vec<_>>() });
+    call.input = clipped(&json!({ "changes": paths.collect::<Vec<_>>() }), LONGEST_PATH, MOST_INPUT);
     if matches!(call.status, ToolStatus::Running | ToolStatus::Completed) {
         call.diff = Some(diff(changes)).filter(|diff| !diff.is_empty());
     }

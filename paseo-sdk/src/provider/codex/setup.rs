@@ -152,9 +152,10 @@ pub(super) struct Roots {
 impl Roots {
     /// Reads them from the policy of a thread; one with another kind of policy does not tell.
     pub(super) fn read(policy: &Value) -> Roots {
-        let texts = policy["writableRoots"].as_array().into_iter().flatten().take(MOST_ROOTS);
+        let texts = policy["writableRoots"].as_array().into_iter().flatten().filter_map(Value::as_str);
         Roots {
-            writable: texts.filter_map(Value::as_str).map(str::to_owned).collect(),
+            // The beginning of a path would be another one.
+            writable: texts.filter(|text| text.len() <= LONGEST_ROOT).take(MOST_ROOTS).map(str::to_owned).collect(),
             network: policy["networkAccess"] == true,
             no_tmpdir: policy["excludeTmpdirEnvVar"] == true,
             no_slash_tmp: policy["excludeSlashTmp"] == true,
@@ -336,3 +337,4 @@ const KEYS: [&str; 2] = ["OPENAI_API_KEY", "CODEX_API_KEY"];
 
 /// How many places to write to are read.
 const MOST_ROOTS: usize = 64;
+const LONGEST_ROOT: usize = 4 * 1024;

@@ -37,8 +37,9 @@ pub(super) struct Transcript {
     /// Whether it was said that the thread can be gone on with.
     resumable: bool,
     turn: Option<Turn>,
-    /// Prompts that were told into a turn, and of which the program has not said that it took them.
-    steers: BTreeMap<String, Value>,
+    /// Prompts that were told into a turn, and of which the program has not said that it took them; none of one for which
+    /// there was no room.
+    steers: BTreeMap<String, Option<Value>>,
     /// Those that came too late for it, in order: each begins a turn of its own.
     late: VecDeque<(String, Value)>,
     /// Changes that were told, by the id of the request.
@@ -81,8 +82,8 @@ struct Turn {
     id: String,
     /// The prompt that it answers; none when the program began by itself.
     prompt: Option<TellId>,
-    /// Whether the program has taken what it was told last.
-    taken: bool,
+    /// What it was told and has not taken: the prompt, or the answer to a plan.
+    awaited: Option<TellId>,
     /// Whether it runs, so that it can be stopped and spoken into.
     begun: bool,
     /// The last thing that was said in it.
@@ -99,19 +100,22 @@ struct Turn {
     ending: Option<(Outcome, Option<String>)>,
 }
 
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 enum Change {
     Mode(Mode),
     Model(String),
 }
 
 /// An item that is not final.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Open {
     item: Item,
     /// Whether its beginning was told; what is said is told once there is something to tell.
     told: bool,
+    /// About how many bytes the item takes up in memory.
+    weight: usize,
     /// What was streamed of it, for the case that nothing else comes.
-    #[serde(skip)]
     streamed: Output,
 }
 
@@ -127,6 +131,8 @@ struct Summary {
     roots: Roots,
     resumable: bool,
     stage: Stage,
+    /// A change that an answer has brought is one that nobody waits for.
+    changes: BTreeMap<String, Change>,
     rules: BTreeSet<String>,
     spent: Spent,
     /// What goes on in the background.
@@ -150,21 +156,18 @@ impl Transcript {
         let request = value::id(&line, "id");
         match text(&line, "method") {
             "turn/start" if request == id.0 => match line[OWN]["plan"].as_str() {
-                Some(plan) => self.plan_answered(plan, &line[OWN], out),
+                Some(plan) => self.plan_answered(id, plan, &line[OWN], out),
                 None if self.turn.is_none() => self.turn = Some(Turn::of(id.clone())),
-                None => {}
+                // Another one has begun meanwhile, so that the program takes it into that.
+                None => self.steers(request, &params["input"]),
             },
-            "turn/steer" if request == id.0 => {
-                if self.steers.len() < MOST {
-                    self.steers.insert(request, params["input"].clone());
-                }
+            "turn/steer" if request == id.0 => self.steers(request, &params["input"]),
+            "turn/interrupt" => {
+                self.told_to_stop(&value::id(params, "turnId"), out);
+                out.push(Step::Event(Event::Delivered(id.clone())));
             }
-            "turn/interrupt" => self.told_to_stop(out),
             "thread/settings/update" if request == id.0 => match &line[OWN] {
-                own if own["plan"].is_string() => {
-                    self.plan_answered(text(own, "plan"), own, out);
-                    out.push(Step::Event(Event::Delivered(id.clone())));
-                }
+                own if own["plan"].is_string() => self.plan_answered(id, text(own, "plan"), own, out),
                 own => self.changes(request, own),
             },
             "" if !line["id"].is_null() => {
@@ -175,8 +178,23 @@ impl Transcript {
         }
     }
 
+    fn steers(&mut self, request: String, input: &Value) {
+        if self.steers.len() < MOST {
+            let kept = self.has_room(input).then(|| input.clone());
+            self.steers.insert(request, kept);
+        }
+    }
+
+    /// Returns whether one more prompt can be kept for the case that it comes too late for its turn.
+    fn has_room(&self, input: &Value) -> bool {
+        let late = self.late.iter().map(|(_, input)| input);
+        let kept = self.steers.values().flatten().chain(late);
+        let (count, weight) = kept.fold((0, 0), |(count, weight), input| (count + 1, weight + value::weight(input)));
+        count < MOST && weight + value::weight(input) <= MOST_TOLD
+    }
+
     fn changes(&mut self, request: String, own: &Value) {
-        let mode = own["mode"].as_str().map(|mode| Change::Mode(mode_of(mode)));
+        let mode = own["mode"].as_str().map(|mode| Change::Mode(mode_of(&clip(mode, 200))));
         let model = own["model"].as_str().map(|model| Change::Model(clip(model, 200)));
         if let Some(change) = mode.or(model)
             && self.changes.len() < MOST
@@ -185,8 +203,9 @@ impl Transcript {
         }
     }
 
-    fn told_to_stop(&mut self, out: &mut Vec<Step>) {
-        let Some(turn) = &mut self.turn else { return };
+    /// The program was told to stop a turn, which may be over, and another one may run.
+    fn told_to_stop(&mut self, id: &str, out: &mut Vec<Step>) {
+        let Some(turn) = self.turn.as_mut().filter(|turn| turn.id == id) else { return };
         turn.stopped = true;
         if turn.asks.is_some() {
             // The program has nothing to stop: for it the turn is over.
@@ -233,7 +252,8 @@ impl Transcript {
             (method, true) => {
                 // Threads of sub-agents are shown by the calls that began them.
                 let thread = line["params"]["threadId"].as_str();
-                if thread.is_none_or(|thread| thread == self.thread) {
+                // They ask too, and their questions are shown.
+                if thread.is_none_or(|thread| thread == self.thread) || method == "serverRequest/resolved" {
                     self.notified(seq, method, &line["params"], out);
                 }
             }
@@ -269,10 +289,8 @@ impl Transcript {
             },
             wire::CLEAN => self.finish(out),
             _ if self.changes.contains_key(&id) => self.changed(&id, answer.map(drop), out),
-            _ if self.steers.contains_key(&id) => self.steered(&id, answer.is_ok(), out),
-            _ if id.starts_with(INTERRUPT) => out.push(Step::Event(Event::Delivered(TellId(id)))),
-            _ if id.starts_with(PROMPT) || id.starts_with(ANSWER) => self.started(&id, answer, out),
-            _ => {}
+            _ if self.steers.contains_key(&id) => self.steered(&id, answer.ok(), out),
+            _ => self.started(&id, answer, out),
         }
     }
 
@@ -390,18 +408,32 @@ impl Transcript {
     }
 
     /// The program has taken a prompt into the turn that runs, or there was none any more.
-    fn steered(&mut self, id: &str, taken: bool, out: &mut Vec<Step>) {
+    fn steered(&mut self, id: &str, taken: Option<&Value>, out: &mut Vec<Step>) {
         let Some(input) = self.steers.remove(id) else { return };
-        match &self.turn {
-            Some(_) if taken => {
+        let began = taken.map(|result| value::id(&result["turn"], "id")).filter(|turn| !turn.is_empty());
+        match (&mut self.turn, taken, began) {
+            (Some(turn), Some(_), began) => {
+                if turn.id.is_empty() {
+                    turn.id = began.unwrap_or_default();
+                }
+                // A turn runs, so that the prompt which was told before this one is in it as well.
+                self.taken(out);
                 let id = TellId(id.to_owned());
                 out.push(Step::Event(Event::Delivered(id.clone())));
                 out.push(Step::Event(Event::Joined(id)));
             }
-            _ => {
-                self.late.push_back((id.to_owned(), input));
-                self.start_late(out);
+            // The turn which ran when it was told is over, and it has one of its own.
+            (None, Some(_), Some(began)) => {
+                self.turn = Some(Turn { id: began, ..Turn::of(TellId(id.to_owned())) });
+                self.taken(out);
             }
+            _ => match input {
+                Some(input) => {
+                    self.late.push_back((id.to_owned(), input));
+                    self.start_late(out);
+                }
+                None => out.push(Step::Event(Event::Dropped(TellId(id.to_owned())))),
+            },
         }
     }
 
@@ -417,24 +449,32 @@ impl Transcript {
 
     /// The program has taken a prompt, or the answer to a plan, or has not.
     fn started(&mut self, id: &str, answer: Result<&Value, String>, out: &mut Vec<Step>) {
-        let Some(turn) = self.turn.as_mut().filter(|turn| !turn.taken) else { return };
-        turn.taken = true;
-        let id = TellId(id.to_owned());
+        let awaited = |turn: &&mut Turn| turn.awaited.as_ref().is_some_and(|awaited| awaited.0 == id);
+        let Some(turn) = self.turn.as_mut().filter(awaited) else { return };
+        match answer {
+            Ok(result) => {
+                turn.id = value::id(&result["turn"], "id");
+                self.taken(out);
+            }
+            Err(error) => {
+                turn.ending = Some((Outcome::Error, Some(error)));
+                turn.next_mode = None;
+                self.taken(out);
+                self.finish(out);
+            }
+        }
+    }
+
+    /// The program has taken what the turn was waiting for.
+    fn taken(&mut self, out: &mut Vec<Step>) {
+        let Some(turn) = &mut self.turn else { return };
+        let Some(id) = turn.awaited.take() else { return };
         out.push(Step::Event(Event::Delivered(id.clone())));
         if turn.prompt.as_ref() == Some(&id) {
             out.push(Step::Event(Event::TurnStarted(Some(id))));
         }
-        match answer {
-            Ok(result) => {
-                turn.id = value::id(&result["turn"], "id");
-                if let Some(mode) = turn.next_mode.take() {
-                    self.acts_as(mode, out);
-                }
-            }
-            Err(error) => {
-                turn.ending = Some((Outcome::Error, Some(error)));
-                self.finish(out);
-            }
+        if let Some(mode) = turn.next_mode.take() {
+            self.acts_as(mode, out);
         }
     }
 
@@ -453,7 +493,7 @@ impl Transcript {
             "item/reasoning/summaryPartAdded" if params["summaryIndex"].as_i64() > Some(0) => {
                 self.streamed(&value::id(params, "itemId"), "\n\n", out);
             }
-            "item/completed" => self.item_completed(params, out),
+            "item/completed" => self.item_completed(&params["item"], out),
             "turn/plan/updated" => {
                 let entries = params["plan"].as_array().into_iter().flatten().take(MOST_ENTRIES).map(entry).collect();
                 let item_id = ItemId(format!("todo-{}-{seq}", value::id(params, "turnId")));
@@ -500,10 +540,11 @@ impl Transcript {
             Some(turn) if turn.ending.is_none() => {
                 turn.id = id;
                 turn.begun = true;
+                self.taken(out);
             }
             Some(_) => {}
             None => {
-                self.turn = Some(Turn { id, begun: true, taken: true, ..Turn::default() });
+                self.turn = Some(Turn { id, begun: true, ..Turn::default() });
                 out.push(Step::Event(Event::TurnStarted(None)));
             }
         }
@@ -516,10 +557,13 @@ impl Transcript {
     fn completed(&mut self, ended: &Value, out: &mut Vec<Step>) {
         let plans = self.mode == Mode::Plan;
         let Some(turn) = &mut self.turn else { return };
-        if turn.id != value::id(ended, "id") || turn.asks.is_some() || turn.ending.is_some() {
+        if turn.id != value::id(ended, "id") || turn.awaited.is_some() {
             return;
         }
         turn.begun = false;
+        if turn.asks.is_some() || turn.ending.is_some() {
+            return;
+        }
         let (outcome, reason) = outcome(ended);
         let done = outcome == Outcome::Completed && !turn.stopped;
         if let Some(plan) = turn.plan.take().filter(|_| done && plans) {
@@ -540,16 +584,21 @@ impl Transcript {
     }
 
     /// Somebody has answered a plan: the turn goes on, or is over.
-    fn plan_answered(&mut self, request: &str, own: &Value, out: &mut Vec<Step>) {
+    fn plan_answered(&mut self, id: &TellId, request: &str, own: &Value, out: &mut Vec<Step>) {
         let asked = |turn: &&mut Turn| turn.asks.as_ref().is_some_and(|asks| asks.0 == request);
-        let Some(turn) = self.turn.as_mut().filter(asked) else { return };
+        let Some(turn) = self.turn.as_mut().filter(asked) else {
+            // Nothing waits for it any more.
+            out.push(Step::Event(Event::Delivered(id.clone())));
+            return;
+        };
         out.extend(turn.asks.take().map(|request| Step::Event(Event::Withdrawn(request))));
         if own["over"] == true {
             turn.ending = Some((Outcome::Completed, None));
             self.finish(out);
+            out.push(Step::Event(Event::Delivered(id.clone())));
         } else {
             turn.id = String::new();
-            turn.taken = false;
+            turn.awaited = Some(id.clone());
             turn.next_mode = own["mode"].as_str().map(mode_of);
         }
     }
@@ -588,37 +637,48 @@ impl Transcript {
         if told {
             out.push(Step::Event(Event::Opened(item.clone())));
         }
-        self.items.insert(id, Open { item, told, streamed: Output::default() });
+        let room = self.room();
+        self.items.insert(id, Open::new(item, told, room));
+    }
+
+    /// Returns how many bytes more may be held of what is open.
+    fn room(&self) -> usize {
+        let held: usize = self.items.values().map(|open| open.weight + open.streamed.weight()).sum();
+        MOST_HELD.saturating_sub(held)
     }
 
     fn streamed(&mut self, id: &str, piece: &str, out: &mut Vec<Step>) {
+        let room = self.room();
         let Some(open) = self.items.get_mut(id).filter(|_| !piece.is_empty()) else { return };
         if !std::mem::replace(&mut open.told, true) {
             out.push(Step::Event(Event::Opened(open.item.clone())));
         }
-        open.streamed.push(piece);
+        if room > 0 {
+            open.streamed.push(piece);
+        }
         out.push(Step::Event(Event::Wrote { item_id: open.item.item_id.clone(), text: piece.to_owned() }));
     }
 
-    fn item_completed(&mut self, params: &Value, out: &mut Vec<Step>) {
-        let Some(mut item) = item::read(&params["item"], true) else { return };
-        let open = self.items.remove(&item.item_id.0);
-        let ours = self.turn.as_ref().is_some_and(|turn| turn.id == value::id(params, "turnId"));
-        // Of one that was cut off, this comes late.
-        if open.is_none() && !ours {
+    fn item_completed(&mut self, ended: &Value, out: &mut Vec<Step>) {
+        let Some(mut item) = item::read(ended, true) else { return };
+        // Whatever ends has begun; of one that was cut off, this comes late.
+        let Some(open) = self.items.remove(&item.item_id.0) else { return };
+        if std::mem::discriminant(&open.item.content) != std::mem::discriminant(&item.content) {
+            self.items.insert(item.item_id.0, open);
             return;
         }
         let stopped = self.turn.as_ref().is_some_and(|turn| turn.stopped);
         match &mut item.content {
             Content::AssistantMessage { text: said } | Content::Reasoning { text: said } if said.is_empty() => {
-                if open.is_none_or(|open| !open.told) {
+                if !open.told {
                     return;
                 }
+                *said = open.streamed.bounded().0;
             }
             Content::AssistantMessage { text: said } => {
                 if let Some(turn) = &mut self.turn {
                     turn.said = Some(tail(said));
-                    if text(&params["item"], "type") == "plan" {
+                    if text(ended, "type") == "plan" {
                         turn.plan = Some(clip(said, LONGEST_PLAN));
                     }
                 }
@@ -671,13 +731,12 @@ impl Transcript {
             out.push(Step::Event(Event::CutOff(text)));
         }
         self.close(|_| true, out);
-        for id in std::mem::take(&mut self.asks).into_keys() {
-            out.push(Step::Event(Event::Withdrawn(RequestId(id))));
-        }
+        let asks = std::mem::take(&mut self.asks).into_keys().map(RequestId);
+        let plan = self.turn.take().and_then(|turn| turn.asks);
+        out.extend(asks.chain(plan).map(|request| Step::Event(Event::Withdrawn(request))));
         if let Some(last) = self.muttered.take().filter(|_| failed) {
             out.push(Step::Event(Event::Failed(format!("codex: {last}"))));
         }
-        self.turn = None;
         self.steers.clear();
         self.late.clear();
         self.changes.clear();
@@ -763,6 +822,7 @@ impl Transcript {
         self.sandboxed = summary.sandboxed;
         self.roots = summary.roots;
         self.resumable = summary.resumable;
+        self.changes = summary.changes;
         self.rules = summary.rules;
         self.spent = summary.spent;
         self.items = summary.items;
@@ -806,7 +866,10 @@ impl Session for Transcript {
         }
         match (tell, &self.turn) {
             (Tell::Prompt(prompt), None) => Ok(self.start(&id.0, &wire::input(prompt))),
-            (Tell::Prompt(prompt), Some(turn)) if turn.begun => Ok(self.steer(&id.0, &turn.id, &wire::input(prompt))),
+            (Tell::Prompt(prompt), Some(turn)) if turn.begun => match wire::input(prompt) {
+                input if self.has_room(&input) => Ok(self.steer(&id.0, &turn.id, &input)),
+                _ => Err(Unsaid::NotYet),
+            },
             // Said before that, the one would be taken for the other, and the other would do nothing.
             (Tell::Prompt(_), Some(_)) => Err(Unsaid::NotYet),
             (Tell::Interrupt {}, Some(turn)) if turn.begun || turn.asks.is_some() => {
@@ -836,8 +899,6 @@ impl Session for Transcript {
     }
 
     fn summary(&self) -> String {
-        // Only what goes on in the background is open between turns.
-        let items = self.items.iter().map(|(id, open)| (id.clone(), open.bare())).collect();
         let summary = Summary {
             setup: self.setup.clone(),
             thread: self.thread.clone(),
@@ -847,9 +908,11 @@ impl Session for Transcript {
             roots: self.roots.clone(),
             resumable: self.resumable,
             stage: self.stage.clone(),
+            changes: self.changes.clone(),
             rules: self.rules.clone(),
             spent: self.spent,
-            items,
+            // Only what goes on in the background is open between turns.
+            items: self.items.clone(),
             warned: self.warned.clone(),
             muttered: self.muttered.clone(),
         };
@@ -860,11 +923,30 @@ impl Session for Transcript {
 impl Turn {
     /// The turn of a prompt that was told.
     fn of(prompt: TellId) -> Turn {
-        Turn { prompt: Some(prompt), ..Turn::default() }
+        Turn { awaited: Some(prompt.clone()), prompt: Some(prompt), ..Turn::default() }
     }
 }
 
 impl Open {
+    /// Holds an item that has begun, and of what it was given no more than there is room for.
+    fn new(mut item: Item, told: bool, room: usize) -> Open {
+        let mut weight = 0;
+        match &mut item.content {
+            // What is said in it comes as it is streamed, and once more at its end.
+            Content::AssistantMessage { text } | Content::Reasoning { text } => *text = String::new(),
+            Content::ToolCall(call) => {
+                weight = value::weight(&call.input) + call.diff.as_ref().map_or(0, String::len);
+                if weight > room {
+                    weight = 0;
+                    call.input = Value::Null;
+                    call.diff = None;
+                }
+            }
+            _ => {}
+        }
+        Open { item, told, weight, streamed: Output::default() }
+    }
+
     /// Returns the item as it is left.
     fn cut(&self) -> Item {
         let mut item = self.item.clone();
@@ -880,10 +962,6 @@ impl Open {
             _ => {}
         }
         item
-    }
-
-    fn bare(&self) -> Open {
-        Open { item: self.item.clone(), told: self.told, streamed: Output::default() }
     }
 }
 
@@ -921,11 +999,6 @@ fn outcome(ended: &Value) -> (Outcome, Option<String>) {
     }
 }
 
-/// What the ids of tells begin with.
-const PROMPT: &str = "prompt.";
-const ANSWER: &str = "answer.";
-const INTERRUPT: &str = "interrupt.";
-
 /// What the requests to carry out a plan begin with, which are ours.
 const PLAN: &str = "plan.";
 
@@ -933,6 +1006,12 @@ const STOPPED: &str = "it was interrupted";
 
 /// How many of anything are kept; more is nonsense.
 const MOST: usize = 500;
+
+/// What all open items may weigh together, with what was streamed of them.
+const MOST_HELD: usize = 4 * 1024 * 1024;
+
+/// What prompts may weigh together that the program has not taken into its turn.
+const MOST_TOLD: usize = 8 * 1024 * 1024;
 
 /// How many questions may be open at once.
 const MOST_ASKS: usize = 100;
