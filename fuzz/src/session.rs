@@ -167,13 +167,9 @@ fn spec(mode: Mode) -> LaunchSpec {
         trusted: false,
         mcp_config: None,
         mcp_servers: std::collections::BTreeMap::new(),
-<<<<<<< HEAD
         git_dirs: Vec::new(),
-        rules: vec!["Bash(ls)".to_owned()],
-=======
-        git_dir: None,
+        trees: Vec::new(),
         rules: vec!["Bash(ls)".to_owned(), "command ls".to_owned()],
->>>>>>> wip/fuzz-codex
     }
 }
 

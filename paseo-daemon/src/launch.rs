@@ -206,6 +206,7 @@ impl Launcher {
             mcp_config: None,
             mcp_servers: BTreeMap::new(),
             git_dirs: Vec::new(),
+            trees: Vec::new(),
             rules: Vec::new(),
         };
         self.objection(provider, &spec, &env)
@@ -283,7 +284,9 @@ impl Launcher {
         spec.mcp_servers = mcp_servers(&files.mcp_config())?;
         // A worktree may have been trusted since.
         spec.trusted = ground.trusted;
-        spec.git_dirs = ground.git_dirs.iter().map(|directory| directory.display().to_string()).collect();
+        let shown = |paths: &[PathBuf]| paths.iter().map(|path| path.display().to_string()).collect();
+        spec.git_dirs = shown(&ground.layout.git_dirs);
+        spec.trees = shown(&ground.layout.trees);
         let launch = kind.provider.launch(&spec, resume);
         let run_dir = files.runs().join(run.to_string());
         let socket = self.socket(&spec.agent_id, run).map_err(|error| format!("no place for a socket: {error}"))?;

@@ -35,7 +35,7 @@ use paseo_sdk::operation::Reporter;
 
 pub(crate) use self::hooks::Surroundings;
 use self::hooks::{Hook, Port, Ports, Prepared};
-use self::list::Around;
+use self::list::{Around, Layout};
 use self::owner::Owners;
 use self::partial::{Lack, Need};
 use self::site::Site;
@@ -82,8 +82,8 @@ pub(crate) struct Ground {
     pub(crate) note: Option<String>,
     /// What hooks are told of their worktree.
     pub(crate) variables: BTreeMap<String, String>,
-    /// The git directories that commits are written to there.
-    pub(crate) git_dirs: Vec<PathBuf>,
+    /// The repository around it.
+    pub(crate) layout: Layout,
 }
 
 /// A tree that is being archived, until this is dropped.
@@ -446,18 +446,18 @@ impl Worktrees {
     /// When the worktree is being archived.
     pub(crate) async fn ground(&self, directory: &Path) -> Result<Ground, ApiError> {
         let (shared, directory) = (self.shared.clone(), directory.to_owned());
-        let look = move || Ok((list::git_dirs(&directory), list::around(&shared.home, &directory)));
-        let (git_dirs, around) = blocking(look).await?;
-        let (place, note) = match around {
+        let look = move || Ok((list::layout(&directory), list::around(&shared.home, &directory)));
+        let (layout, found) = blocking(look).await?;
+        let (place, note) = match found {
             Around::Ours(place, note) => (*place, *note),
-            Around::Nothing => return Ok(Ground { trusted: true, git_dirs, ..Ground::default() }),
+            Around::Nothing => return Ok(Ground { trusted: true, layout, ..Ground::default() }),
             Around::Unclear(why) => {
                 tracing::warn!("not trusted: {why}");
                 let note = format!(
                     "paseo cannot tell whether this directory is trusted, and takes it as not trusted, so that its own \
                      settings, hooks and servers are off: {why}."
                 );
-                return Ok(Ground { note: Some(note), git_dirs, ..Ground::default() });
+                return Ok(Ground { note: Some(note), layout, ..Ground::default() });
             }
         };
         let leaving = self.shared.leaving.lock().unwrap_or_else(PoisonError::into_inner).contains(&place.path);
@@ -470,7 +470,7 @@ impl Worktrees {
         }
         let setup = self.set_up(&place, &note, true).await?;
         let variables = hooks::variables(&place.site, &note, &place.path);
-        Ok(Ground { trusted: note.trusted, note: hooks::failed(&setup), variables, git_dirs })
+        Ok(Ground { trusted: note.trusted, note: hooks::failed(&setup), variables, layout })
     }
 
     /// Returns the directories that a directory stands for: itself, and when it is the main checkout of a repository all

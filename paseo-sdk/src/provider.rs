@@ -197,9 +197,12 @@ pub struct LaunchSpec {
     /// The servers of that file, by name.
     #[serde(default)]
     pub mcp_servers: BTreeMap<String, serde_json::Value>,
-    /// The git directories that commits are written to where it works: the repository's, and the worktree's own.
+    /// The git directories that commits in its worktree are written to, without those that say what git runs.
     #[serde(default)]
     pub git_dirs: Vec<String>,
+    /// The working trees that its directory is in: the worktree, and the main checkout of the repository.
+    #[serde(default)]
+    pub trees: Vec<String>,
     /// What it need not ask for, because somebody has allowed it for good before this launch; in the program's words.
     #[serde(default)]
     pub rules: Vec<String>,

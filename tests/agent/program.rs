@@ -391,7 +391,7 @@ impl Session for Talk {
 
     fn phrase(&self, id: &TellId, tell: &Tell) -> Result<String, Unsaid> {
         match tell {
-            _ if self.useless => Err(Unsaid::Never("talk is of no use".to_owned())),
+            Tell::Prompt(_) if self.useless => Err(Unsaid::Never("talk is of no use".to_owned())),
             Tell::Prompt(_) if self.unready => Err(Unsaid::NotYet),
             Tell::Prompt(prompt) if prompt.text == "unspeakable" => {
                 Err(Unsupported { provider: "talk", what: "say that" }.into())

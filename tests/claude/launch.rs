@@ -18,6 +18,7 @@ fn spec() -> LaunchSpec {
         mcp_config: None,
         mcp_servers: BTreeMap::new(),
         git_dirs: Vec::new(),
+        trees: Vec::new(),
         rules: Vec::new(),
     }
 }

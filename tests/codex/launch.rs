@@ -20,7 +20,8 @@ fn spec() -> LaunchSpec {
         trusted: true,
         mcp_config: None,
         mcp_servers: BTreeMap::new(),
-        git_dirs: vec!["/repository/.git".to_owned(), "/repository/.git/worktrees/work".to_owned()],
+        git_dirs: vec!["/repository/.git/objects".to_owned(), "/repository/.git/worktrees/work".to_owned()],
+        trees: vec!["/work".to_owned(), "/repository".to_owned()],
         rules: Vec::new(),
     }
 }

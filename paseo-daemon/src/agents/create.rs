@@ -274,6 +274,7 @@ fn spec_of(request: &CreateAgent, plan: &Plan<'_>, id: &AgentId) -> LaunchSpec {
         mcp_config: None,
         mcp_servers: request.mcp_servers.clone(),
         git_dirs: Vec::new(),
+        trees: Vec::new(),
         rules: Vec::new(),
     }
 }

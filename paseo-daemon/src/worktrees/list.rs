@@ -242,12 +242,27 @@ fn made_at(home: &Path, tree: &Path) -> Result<Option<(Place, Note)>, String> {
     Ok(Some((Place { site, slug: note.slug.clone(), path: tree.to_owned() }, note)))
 }
 
-/// Returns the git directories that commits in a directory are written to: that of its repository, and the worktree's own.
-pub(super) fn git_dirs(directory: &Path) -> Vec<PathBuf> {
-    let Ok(repository) = discover(&real(directory)) else { return Vec::new() };
-    let mut directories = vec![real(repository.common_dir()), real(repository.git_dir())];
-    directories.dedup();
-    directories
+/// Where the parts of a repository lie that is around a directory.
+#[derive(Debug, Default)]
+pub(crate) struct Layout {
+    /// The working trees that it is in: its own, and the main checkout.
+    pub(crate) trees: Vec<PathBuf>,
+    /// The directories that commits in a linked worktree are written to. In the main checkout those are also what says
+    /// which programs git runs, so that there are none.
+    pub(crate) git_dirs: Vec<PathBuf>,
+}
+
+/// Finds the repository around a directory.
+pub(super) fn layout(directory: &Path) -> Layout {
+    let Ok(repository) = discover(&real(directory)) else { return Layout::default() };
+    let (common, own) = (real(repository.common_dir()), real(repository.git_dir()));
+    let main = repository.main_repo().ok().and_then(|main| main.workdir().map(real));
+    let trees = repository.workdir().map(real).into_iter().chain(main).collect();
+    let git_dirs = match own == common {
+        true => Vec::new(),
+        false => ["objects", "refs", "logs"].map(|name| common.join(name)).into_iter().chain([own]).collect(),
+    };
+    Layout { trees, git_dirs }
 }
 
 /// Returns a directory, and where it is the main checkout of a repository, or a bare one, all its worktrees as well.

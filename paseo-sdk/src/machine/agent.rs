@@ -48,6 +48,8 @@ pub struct Agent {
     returned: Vec<Turn>,
     /// When it has stalled, if nothing is heard until then.
     stalls: Option<Timestamp>,
+    /// Until when its process must have become able to take a prompt.
+    ready_by: Option<Timestamp>,
     asks: BTreeMap<RequestId, Permission>,
     outbox: Outbox,
     /// Whether the journals of an earlier life are being read: nothing is started or stopped meanwhile.
@@ -61,6 +63,9 @@ pub struct Agent {
 
 /// How long a process that was asked to leave may take, in milliseconds.
 pub const LEAVE_GRACE: i64 = 5_000;
+
+/// How long a process may take until it can be told its first prompt, in milliseconds.
+pub const READY_GRACE: i64 = 5 * 60_000;
 
 /// How much of a message a snapshot shows, in bytes.
 pub const SHOWN_MESSAGE: usize = 4 * 1024;
@@ -287,6 +292,7 @@ impl Agent {
             joined: Vec::new(),
             returned: Vec::new(),
             stalls: None,
+            ready_by: None,
             asks: BTreeMap::new(),
             outbox,
             restoring: true,
@@ -416,6 +422,9 @@ impl Agent {
         if self.outbox.waiting().next().is_some() && !self.is_archived() {
             self.tell_next(now);
         }
+        if self.outbox.waiting().next().is_none() {
+            self.ready_by = None;
+        }
         self.checkpoint();
         self.let_go(now);
     }
@@ -530,6 +539,9 @@ impl Machine for Agent {
             Input::Unready(id) => {
                 // A tell that is not in the outbox any more has come to its end in between.
                 let _ = self.outbox.handle(now, outbox::Input::Unready(id));
+                if self.ready_by.is_none() && self.turn.is_none() && self.outbox.unready_prompt().is_some() {
+                    self.ready_by = Some(now.plus(READY_GRACE));
+                }
             }
             Input::Unsayable { id, reason } => self.unsayable(now, id, reason),
             Input::Trouble(text) => self.in_trouble(now, text),
@@ -549,7 +561,7 @@ impl Machine for Agent {
             Process::Gone | Process::Starting { .. } => None,
         };
         let turn = self.turn.as_ref().and_then(Turn::deadline);
-        [process, turn, self.stalls(), self.outbox.deadline()].into_iter().flatten().min()
+        [process, turn, self.stalls(), self.ready_by, self.outbox.deadline()].into_iter().flatten().min()
     }
 
     fn expire(&mut self, now: Timestamp) {
@@ -559,6 +571,10 @@ impl Machine for Agent {
         }
         if self.stalls().is_some_and(|due| due <= now) {
             self.stalled(now);
+        }
+        if self.ready_by.take_if(|due| *due <= now).is_some() && matches!(self.process, Process::Live { .. }) {
+            let reason = format!("it could be told nothing for {} minutes", READY_GRACE / 60_000);
+            self.outputs.push_back(Output::Stop { reason });
         }
         if let Process::Leaving { until, .. } = &mut self.process
             && until.is_some_and(|due| due <= now)

@@ -253,6 +253,12 @@ impl Outbox {
         self.tells.iter().find(handed).map(|kept| &kept.id)
     }
 
+    /// Returns the prompt that its program could not take yet.
+    #[must_use]
+    pub fn unready_prompt(&self) -> Option<&TellId> {
+        self.tells.iter().find(|kept| kept.unready && kept.is_prompt()).map(|kept| &kept.id)
+    }
+
     /// Returns whether something was told that the agent has not taken.
     #[must_use]
     pub fn has_untaken(&self) -> bool {

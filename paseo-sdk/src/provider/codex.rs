@@ -121,13 +121,17 @@ fn mode_of(name: &str) -> Mode {
     name.parse().unwrap_or_else(|_| Mode::Native { provider: "codex".to_owned(), name: clip(name, 64) })
 }
 
-const SETTINGS: [&str; 4] = [
+const SETTINGS: [&str; 6] = [
     // Else it asks two services of its maker for plugins whenever it starts.
     "features.plugins=false",
     // Else it tries for ever to reach a service that refuses.
     "features.unbounded_connection_retries=false",
     // What runs is what was installed: an agent's program does not change in the middle of its work.
     "check_for_update_on_startup=false",
+    // Else it begins turns by itself, without end.
+    "features.goals=false",
+    // Else it writes the environment of what it runs where others can read it.
+    "features.shell_snapshot=false",
     // Its to-do list is off by default.
     "tools.update_plan.enabled=true",
 ];

@@ -42,13 +42,20 @@ impl Agent {
         self.progress.run = heard.run;
         let mut scene = Scene { run: heard.run, record, part: 0, at: heard.at };
         if let Some(Fact::Told(id)) = &heard.fact {
+            if told_prompt(id).is_some() {
+                self.ready_by = None;
+            }
             self.told(&mut scene, id);
         }
+        let mut complaint = None;
         for event in heard.events {
+            if let Event::Failed(text) = &event {
+                complaint = Some(text.clone());
+            }
             self.take(&mut scene, event);
         }
         if let Some(Fact::Exited(exit)) = heard.fact {
-            self.exited(&mut scene, exit);
+            self.exited(&mut scene, exit, complaint);
         }
         self.stalls = match self.traits.stall {
             Some(stall) if self.progress.expecting && self.turn.is_some() => Some(heard.at.plus(stall)),
@@ -371,7 +378,15 @@ impl Agent {
         self.resume_interrupt(scene.at);
     }
 
-    fn exited(&mut self, scene: &mut Scene, exit: Exit) {
+    fn exited(&mut self, scene: &mut Scene, exit: Exit, complaint: Option<String>) {
+        // The next process would end as this one did, and the one after it.
+        if self.progress.given_up != scene.run
+            && let Some(id) = self.outbox.unready_prompt().cloned()
+        {
+            let reason = format!("{}, before it could be told anything", describe(&exit));
+            let reason = complaint.map_or_else(|| reason.clone(), |complaint| format!("{reason}: {complaint}"));
+            self.fail(scene.at, id, reason);
+        }
         while let Some(turn) = &self.turn {
             // Not whether it is stopping: a stop that was accepted and never told would be forgotten by a restart.
             let stopped = self.outbox.tell(&interrupt_tell(turn.id())).is_some();
@@ -383,6 +398,7 @@ impl Agent {
             self.end_turn(scene, Ending { outcome, reason, message: None, usage: Usage::default() });
         }
         self.asks.clear();
+        self.ready_by = None;
         self.progress.expecting = false;
         self.progress.background = false;
         self.outbox.handle(scene.at, outbox::Input::Lost(scene.run)).expect("a loss is never refused");

@@ -88,6 +88,7 @@ impl About {
             mcp_config: None,
             mcp_servers: BTreeMap::new(),
             git_dirs: Vec::new(),
+            trees: Vec::new(),
             rules: Vec::new(),
         }
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::item::{self, script};
+use super::item::script;
 use super::wire::{self, OWN};
 use crate::item::{Content, Item};
 use crate::model::{Behavior, Decision, Mode, PermissionKind, PermissionOption, RequestId};
@@ -20,8 +20,6 @@ pub(super) struct Ask {
     pub(super) title: String,
     /// What need not be asked for again when this is allowed for good.
     pub(super) rule: Option<String>,
-    /// The files that it changes, where it is about files.
-    pub(super) paths: Option<Vec<String>>,
     kind: Kind,
 }
 
@@ -42,7 +40,7 @@ const ALWAYS: &str = "always";
 
 /// Allow it, and act without asking in the sandbox from now on.
 const AUTO: &str = "auto";
-const FREELY: &str = "allow, and act without asking in the sandbox from now on";
+const FREELY: &str = "allow, and from the next turn on act without asking in the sandbox";
 
 /// What is asked about a plan.
 pub(super) const CARRY_OUT: &str = "carry out this plan";
@@ -117,13 +115,13 @@ fn is_id(id: &Value) -> bool {
 
 impl Ask {
     /// Reads a request of the program; returns what is remembered of it, and what people see. `about` is the item that it is
-    /// about. None when paseo has no answer to it, or it has an id that is none.
-    pub(super) fn read(request: &Value, about: Option<&Item>) -> Option<(Ask, provider::Ask)> {
+    /// about, `directory` where the agent works. None when paseo has no answer to it, or it has an id that is none.
+    pub(super) fn read(request: &Value, about: Option<&Item>, directory: &str) -> Option<(Ask, provider::Ask)> {
         let params = &request["params"];
         let id = Some(&request["id"]).filter(|id| is_id(id))?;
         let reason = params["reason"].as_str().filter(|reason| !reason.is_empty());
         let mut asked = match text(request, "method") {
-            "item/commandExecution/requestApproval" => Asked::command(params),
+            "item/commandExecution/requestApproval" => Asked::command(params, directory),
             "item/fileChange/requestApproval" => Asked::patch(about),
             "mcpServer/elicitation/request" => Asked::server(params)?,
             "item/tool/requestUserInput" => Asked::questions(params),
@@ -140,7 +138,7 @@ impl Ask {
             // One that cannot be kept whole would allow more than was meant.
             asked.rule = None;
         }
-        if asked.paths.is_some() {
+        if asked.changes {
             offer(AUTO, FREELY.to_owned());
         }
         let seen = provider::Ask {
@@ -156,7 +154,6 @@ impl Ask {
             item: value::id(params, "itemId"),
             title: asked.title,
             rule: asked.rule,
-            paths: asked.paths,
             kind: asked.kind,
         };
         Some((ask, seen))
@@ -215,22 +212,24 @@ struct Asked {
     title: String,
     input: Value,
     rule: Option<String>,
-    /// The files that it changes; somebody may wish not to be asked for that.
-    paths: Option<Vec<String>>,
+    /// Whether it changes files, so that somebody may wish not to be asked for that.
+    changes: bool,
 }
 
 impl Asked {
-    fn command(params: &Value) -> Asked {
+    fn command(params: &Value, directory: &str) -> Asked {
         let script = script(text(params, "command"));
         Asked {
             kind: Kind::Approval,
             permission: PermissionKind::Tool,
             title: format!("run: {}", value::title(&script).unwrap_or_default()),
             input: json!({ "command": clip(&script, LONGEST_INPUT), "cwd": clip(text(params, "cwd"), LONGEST_PATH) }),
-            // Beyond the command, it may ask to reach the network: for that there is no rule.
-            rule: Some(format!("{COMMAND} {script}"))
-                .filter(|_| !script.is_empty() && params["networkApprovalContext"].is_null()),
-            paths: None,
+            // Beyond the command, it may ask to reach the network: for that there is no rule, nor for other directories, where
+            // the same words do something else.
+            rule: Some(format!("{COMMAND} {script}")).filter(|_| {
+                !script.is_empty() && params["networkApprovalContext"].is_null() && params["cwd"] == *directory
+            }),
+            changes: false,
         }
     }
 
@@ -250,7 +249,7 @@ impl Asked {
             title: call.map_or_else(|| "change files".to_owned(), |call| format!("change {}", call.title)),
             input,
             rule: None,
-            paths: Some(call.map_or_else(Vec::new, |call| item::paths(&call.input))),
+            changes: true,
         }
     }
 
@@ -264,7 +263,7 @@ impl Asked {
                 title: format!("{server}: {tool}"),
                 input: clipped(&meta["tool_params"], LONGEST_INPUT, MOST_INPUT),
                 rule: Some(format!("{TOOL} {server}/{tool}")).filter(|_| !tool.is_empty()),
-                paths: None,
+                changes: false,
             });
         }
         let said = value::title(text(params, "message")).or_else(|| value::title(text(params, "title")))?;
@@ -275,7 +274,7 @@ impl Asked {
             title: format!("{server}: {said}"),
             input: json!({ *asked: clipped(&params[*asked], LONGEST_INPUT, MOST_INPUT) }),
             rule: None,
-            paths: None,
+            changes: false,
         })
     }
 
@@ -303,7 +302,7 @@ impl Asked {
             title: title.unwrap_or_else(|| "a question".to_owned()),
             input: json!({ "questions": given().map(shown).collect::<Vec<_>>() }),
             rule: None,
-            paths: None,
+            changes: false,
         }
     }
 }

@@ -123,13 +123,6 @@ fn patch(item: &Value) -> Content {
     Content::ToolCall(Box::new(call))
 }
 
-/// Returns the files that a patch changes, of which this is the input.
-pub(super) fn paths(input: &Value) -> Vec<String> {
-    let changes = input["changes"].as_array().into_iter().flatten();
-    let both = changes.flat_map(|change| [&change["path"], &change["movePath"]]);
-    both.filter_map(Value::as_str).map(str::to_owned).collect()
-}
-
 /// Returns what changes in files, as a unified diff.
 fn diff(changes: &[Value]) -> String {
     let mut out = String::new();

@@ -20,13 +20,14 @@ pub(super) struct Setup {
     pub(super) model: Option<String>,
     /// The mode, as people name it.
     mode: String,
-    effort: Option<String>,
+    pub(super) effort: Option<String>,
     instructions: Option<String>,
     /// The thread that it goes on with.
     pub(super) resume: Option<String>,
     /// What commits are written to: the program's sandbox keeps it from each unless that is named.
     git_dirs: Vec<String>,
-    trusted: bool,
+    /// What is not trusted: where it works, and the working trees that the program takes that for a part of.
+    untrusted: Vec<String>,
     mcp_servers: Map<String, Value>,
     /// Variables of the process that are not for what it runs.
     hidden: Vec<String>,
@@ -48,8 +49,12 @@ impl Setup {
             effort: spec.thinking.clone(),
             instructions: spec.system_prompt.clone(),
             resume: resume.map(str::to_owned),
-            git_dirs: spec.git_dirs.clone(),
-            trusted: spec.trusted,
+            // Who is not trusted writes nothing that somebody else's git believes.
+            git_dirs: if spec.trusted { spec.git_dirs.clone() } else { Vec::new() },
+            untrusted: match spec.trusted {
+                true => Vec::new(),
+                false => [&spec.cwd].into_iter().chain(&spec.trees).cloned().collect(),
+            },
             mcp_servers: servers.collect(),
             hidden: KEYS
                 .into_iter()
@@ -73,25 +78,45 @@ impl Setup {
         mode_of(&self.mode)
     }
 
-    /// Returns how the thread is asked for: with the method that begins it, or goes on with it.
-    pub(super) fn thread(&self, sandboxed: bool) -> (&'static str, Value) {
-        let policy = Policy::of(&self.mode(), sandboxed);
-        let trust = if self.trusted { "trusted" } else { "untrusted" };
+    pub(super) fn directory(&self) -> &str {
+        &self.cwd
+    }
+
+    /// Returns how the thread is asked for: with the method that begins it, or goes on with it. Where servers are required
+    /// it does not begin before they are there, and not without them.
+    pub(super) fn thread(&self, sandboxed: bool, required: bool) -> (&'static str, Value) {
+        let mode = self.mode();
+        let policy = Policy::of(&mode, sandboxed);
+        let trust = match self.untrusted.is_empty() {
+            true => [(self.cwd.clone(), json!({ "trust_level": "trusted" }))].into_iter().collect::<Map<_, _>>(),
+            false => self.untrusted.iter().map(|tree| (tree.clone(), json!({ "trust_level": "untrusted" }))).collect(),
+        };
+        let servers = self.mcp_servers.iter().map(|(name, server)| {
+            let mut server = server.clone();
+            // Else a turn may run before the server's tools are there.
+            server["required"] = json!(required);
+            (name.clone(), server)
+        });
         let mut config = json!({
             // Said for the thread, so that the program does not write it into its user's settings.
-            "projects": { self.cwd.clone(): { "trust_level": trust } },
+            "projects": trust,
             "model_reasoning_summary": "auto",
-            "mcp_servers": self.mcp_servers,
+            "mcp_servers": servers.collect::<Map<_, _>>(),
             // A variable that is set to nothing, where taking one away would take the place of what the user took away.
             "shell_environment_policy": { "set": self.hidden.iter().map(|name| (name.clone(), json!(""))).collect::<Map<_, _>>() },
         });
+        if mode.rank() <= Mode::Default.rank() {
+            // What is typed into a program that runs is asked about nowhere.
+            config["features"] = json!({ "unified_exec_tty": false });
+        }
         if let Some(effort) = &self.effort {
             config["model_reasoning_effort"] = json!(effort);
         }
         let mut params = json!({
             "cwd": self.cwd,
             "approvalPolicy": policy.approval,
-            "sandbox": policy.sandbox.name(),
+            // For its answer, which says what the user allows in the sandbox; what counts is said before the first turn.
+            "sandbox": if sandboxed { WORKSPACE_WRITE } else { policy.sandbox.name() },
             "config": config,
         });
         if let Some(model) = &self.model {
@@ -110,32 +135,14 @@ impl Setup {
         }
     }
 
-    /// Returns what a thread of this model needs to be told to act in a mode; `roots` is where its user lets it write
-    /// beside its directory.
-    pub(super) fn settings(&self, mode: &Mode, sandboxed: bool, model: &str, roots: &Roots) -> Value {
+    /// Returns what a thread needs to be told of what may be done in a mode; `roots` is where its user lets it write beside
+    /// its directory.
+    pub(super) fn settings(&self, mode: &Mode, sandboxed: bool, roots: &Roots) -> Value {
         let policy = Policy::of(mode, sandboxed);
         json!({
             "approvalPolicy": policy.approval,
             "sandboxPolicy": policy.sandbox.policy(roots, &self.git_dirs),
-            "collaborationMode": self.collaboration(mode, model),
         })
-    }
-
-    /// Returns whether all of these files are in the directory that it works in; there are some.
-    pub(super) fn has_all(&self, paths: &[String]) -> bool {
-        let within = |path: &String| {
-            let below = path.strip_prefix(&self.cwd).and_then(|rest| rest.strip_prefix('/'));
-            below.is_some_and(|below| below.split('/').all(|part| !matches!(part, ".." | ".git")))
-        };
-        !paths.is_empty() && paths.iter().all(within)
-    }
-
-    /// Returns whether a thread plans or acts, in the program's words.
-    pub(super) fn collaboration(&self, mode: &Mode, model: &str) -> Value {
-        let plans = if *mode == Mode::Plan { "plan" } else { "default" };
-        // Its settings stand above those of the thread, so that they repeat them.
-        let settings = json!({ "model": model, "reasoning_effort": self.effort, "developer_instructions": null });
-        json!({ "mode": plans, "settings": settings })
     }
 }
 
@@ -279,7 +286,7 @@ fn server(given: &Value, secrets: &mut Secrets) -> Result<Value, String> {
             .ok_or_else(|| format!("`{field}` is not an object of texts")),
         _ => Err(format!("`{field}` is not an object of texts")),
     };
-    let mut server = match (given["command"].as_str(), given["url"].as_str(), given["type"].as_str()) {
+    match (given["command"].as_str(), given["url"].as_str(), given["type"].as_str()) {
         (_, _, Some("sse")) => return Err("it has no words for `sse`".to_owned()),
         (Some(command), None, _) => {
             let args = match &given["args"] {
@@ -291,19 +298,16 @@ fn server(given: &Value, secrets: &mut Secrets) -> Result<Value, String> {
                     .ok_or("`args` is not a list of texts")?,
                 _ => return Err("`args` is not a list of texts".to_owned()),
             };
-            local(command, args, &pairs("env")?, secrets)?
+            local(command, args, &pairs("env")?, secrets)
         }
         (None, Some(url), _) => {
             let headers = pairs("headers")?;
             let headers: Map<_, _> =
                 headers.into_iter().map(|(name, value)| (name, json!(secrets.keep(&value)))).collect();
-            json!({ "url": url, "env_http_headers": headers })
+            Ok(json!({ "url": url, "env_http_headers": headers }))
         }
-        _ => return Err("it has neither a `command` nor a `url`".to_owned()),
-    };
-    // Else a turn may run before the server's tools are there.
-    server["required"] = json!(true);
-    Ok(server)
+        _ => Err("it has neither a `command` nor a `url`".to_owned()),
+    }
 }
 
 /// Returns a server that is a program. Its variables are its own, so they have other names in the process that starts it.
@@ -314,10 +318,10 @@ fn local(
     secrets: &mut Secrets,
 ) -> Result<Value, String> {
     if env.is_empty() {
-        return Ok(json!({ "command": command, "args": args }));
+        return Ok(json!({ "command": command, "args": args, "env_vars": OURS }));
     }
     let mut script = String::new();
-    let mut names = Vec::new();
+    let mut names = OURS.map(str::to_owned).to_vec();
     for (name, value) in env {
         let first = name.chars().next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
         if !first || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
@@ -334,6 +338,9 @@ fn local(
 
 /// What the program logs in with, where a variable holds it.
 const KEYS: [&str; 2] = ["OPENAI_API_KEY", "CODEX_API_KEY"];
+
+/// What makes the `paseo` of a server that of its agent.
+const OURS: [&str; 3] = ["PASEO_HOME", "PASEO_AGENT_ID", "PASEO_AGENT_TOKEN"];
 
 /// How many places to write to are read.
 const MOST_ROOTS: usize = 64;

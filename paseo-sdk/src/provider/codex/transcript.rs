@@ -30,6 +30,8 @@ pub(super) struct Transcript {
     thread: String,
     /// The model, as the program calls it.
     model: String,
+    /// How much it reasons, where the program has said so.
+    effort: Option<String>,
     mode: Mode,
     /// Whether the program can lock what it runs into its sandbox.
     sandboxed: bool,
@@ -44,6 +46,12 @@ pub(super) struct Transcript {
     late: VecDeque<(String, Value)>,
     /// Changes that were told, by the id of the request.
     changes: BTreeMap<String, Change>,
+    /// Whether changes were on their way at the same time: each was put into words as if the others were not.
+    crossed: bool,
+    /// Whether servers that do not start are done without.
+    lenient: bool,
+    /// Whether the thread was taken back from where its user had put it away.
+    unarchived: bool,
     items: BTreeMap<String, Open>,
     asks: BTreeMap<String, Ask>,
     rules: BTreeSet<String>,
@@ -117,6 +125,8 @@ struct Open {
     weight: usize,
     /// What was streamed of it, for the case that nothing else comes.
     streamed: Output,
+    /// Whether its turn is over.
+    behind: bool,
 }
 
 /// What is needed to go on without the records before, at a moment when no turn runs.
@@ -126,11 +136,13 @@ struct Summary {
     setup: Setup,
     thread: String,
     model: String,
+    effort: Option<String>,
     mode: String,
     sandboxed: bool,
     roots: Roots,
     resumable: bool,
     stage: Stage,
+    crossed: bool,
     /// A change that an answer has brought is one that nobody waits for.
     changes: BTreeMap<String, Change>,
     rules: BTreeSet<String>,
@@ -199,6 +211,7 @@ impl Transcript {
         if let Some(change) = mode.or(model)
             && self.changes.len() < MOST
         {
+            self.crossed |= !self.changes.is_empty();
             self.changes.insert(request, change);
         }
     }
@@ -227,6 +240,7 @@ impl Transcript {
         }
         if let Some(mode) = aside.mode {
             out.push(Step::Say(self.settings(wire::MODE, &mode)));
+            self.crossed |= !self.changes.is_empty();
             self.changes.insert(wire::MODE.to_owned(), Change::Mode(mode));
         }
         if let (Some(message), Some(turn)) = (aside.message, self.turn.as_ref().filter(|turn| turn.begun)) {
@@ -282,6 +296,7 @@ impl Transcript {
                 self.learned(|_, sandbox| *sandbox = true, out);
             }
             wire::THREAD => self.opened(answer, out),
+            wire::UNARCHIVE => self.open(out),
             wire::SETTINGS => match answer {
                 Ok(_) if matches!(self.stage, Stage::Opening) => self.stage = Stage::Ready,
                 Ok(_) => {}
@@ -336,9 +351,13 @@ impl Transcript {
         what(account, sandbox);
         if *account && *sandbox {
             self.stage = Stage::Opening;
-            let (method, params) = self.setup.thread(self.sandboxed);
-            out.push(Step::Say(wire::request(wire::THREAD, method, &params)));
+            self.open(out);
         }
+    }
+
+    fn open(&self, out: &mut Vec<Step>) {
+        let (method, params) = self.setup.thread(self.sandboxed, !self.lenient);
+        out.push(Step::Say(wire::request(wire::THREAD, method, &params)));
     }
 
     fn opened(&mut self, answer: Result<&Value, String>, out: &mut Vec<Step>) {
@@ -349,18 +368,29 @@ impl Transcript {
             Ok(result) => {
                 self.thread = value::id(&result["thread"], "id");
                 self.model = clip(text(result, "model"), 200);
+                self.effort = result["reasoningEffort"].as_str().map(|effort| clip(effort, 64));
                 self.roots = Roots::read(&result["sandbox"]);
-                let mut params = self.setup.settings(&self.mode, self.sandboxed, &self.model, &self.roots);
+                let mut params = self.settings_for(&self.mode);
                 if self.mode != Mode::Plan && self.setup.resume.is_none() {
                     // It acts from the beginning.
                     params.as_object_mut().map(|params| params.remove("collaborationMode"));
                 }
-                params["threadId"] = json!(self.thread);
                 out.push(Step::Say(wire::request(wire::SETTINGS, "thread/settings/update", &params)));
             }
             // It is told nothing more, and the next process begins anew.
             Err(error) if self.setup.resume.is_some() && error.starts_with("no rollout found") => {
                 out.push(Step::Event(Event::Forgotten(None)));
+            }
+            Err(error) if error.contains("MCP servers failed to initialize") && !self.lenient => {
+                self.lenient = true;
+                let said = format!("codex does without servers of this agent: {}", clip(&error, 500));
+                out.push(Step::Event(Event::Notice(said)));
+                self.open(out);
+            }
+            Err(error) if self.setup.resume.is_some() && error.contains("is archived") && !self.unarchived => {
+                self.unarchived = true;
+                let params = json!({ "threadId": self.setup.resume });
+                out.push(Step::Say(wire::request(wire::UNARCHIVE, "thread/unarchive", &params)));
             }
             Err(error) => self.give_up(format!("codex cannot begin: {error}"), out),
         }
@@ -377,8 +407,17 @@ impl Transcript {
         match (self.changes.remove(id), answer) {
             (Some(Change::Mode(mode)), Ok(())) => self.acts_as(mode, out),
             (Some(Change::Model(model)), Ok(())) => self.model = model,
+            (Some(Change::Mode(_)), Err(error)) => {
+                out.push(Step::Event(Event::Failed(error)));
+                out.push(Step::Event(Event::ModeChanged(self.mode.clone())));
+            }
             (_, Err(error)) => out.push(Step::Event(Event::Failed(error))),
             (None, Ok(())) => {}
+        }
+        if self.changes.is_empty() && std::mem::take(&mut self.crossed) {
+            // Each has undone something of the others.
+            let params = self.settings_for(&self.mode);
+            out.push(Step::Say(wire::request(wire::SETTINGS, "thread/settings/update", &params)));
         }
         if id != wire::MODE {
             out.push(Step::Event(Event::Delivered(TellId(id.to_owned()))));
@@ -398,13 +437,10 @@ impl Transcript {
         out.push(Step::Event(Event::ModeChanged(mode)));
     }
 
-    /// Returns whether the mode allows this, though the turn that runs began in one that does not.
+    /// Returns whether the mode allows this, though the turn that runs began in one that does not. What it is to do in its
+    /// sandbox the program alone can judge.
     fn is_free(&self, asked: &Ask) -> bool {
-        match self.mode {
-            Mode::FullAccess => asked.is_approval(),
-            Mode::Auto => self.sandboxed && asked.paths.as_ref().is_some_and(|paths| self.setup.has_all(paths)),
-            _ => false,
-        }
+        self.mode == Mode::FullAccess && asked.is_approval()
     }
 
     /// The program has taken a prompt into the turn that runs, or there was none any more.
@@ -519,7 +555,10 @@ impl Transcript {
             "warning" => self.warn(text(params, "message"), out),
             // The rest of those is about how the program was installed.
             "configWarning" => {
-                if let Some(wrong) = wire::broken_settings(method, params) {
+                // What runs has read them before.
+                if !matches!(self.stage, Stage::Ready)
+                    && let Some(wrong) = wire::broken_settings(method, params)
+                {
                     self.give_up(format!("codex cannot read its settings: {wrong}"), out);
                 }
             }
@@ -609,6 +648,9 @@ impl Transcript {
         let Some((outcome, reason)) = turn.ending else { return };
         // A command may go on behind the turns, unless those were ended.
         self.close(|item| !is_command(item) || turn.stopped, out);
+        for open in self.items.values_mut() {
+            open.behind = true;
+        }
         let asks = std::mem::take(&mut self.asks).into_keys().map(RequestId).chain(turn.asks);
         out.extend(asks.map(|request| Step::Event(Event::Withdrawn(request))));
         self.look_behind(out);
@@ -705,7 +747,8 @@ impl Transcript {
     fn asked(&mut self, request: &Value, out: &mut Vec<Step>) {
         let item = self.items.get(&value::id(&request["params"], "itemId")).map(|open| &open.item);
         let name = ask::name(&request["id"]);
-        let read = Ask::read(request, item).filter(|_| self.asks.len() < MOST_ASKS && self.turn.is_some());
+        let read = Ask::read(request, item, self.setup.directory())
+            .filter(|_| self.asks.len() < MOST_ASKS && self.turn.is_some());
         let Some((ask, seen)) = read else {
             // An answer keeps it from waiting for ever.
             out.push(Step::Say(wire::refusal(&request["id"])));
@@ -760,7 +803,8 @@ impl Transcript {
 
     /// Says when it changes whether the model is to be heard from.
     fn expect(&mut self, out: &mut Vec<Step>) {
-        let works = self.asks.is_empty() && !self.items.values().any(|open| item::is_call(&open.item));
+        let waits = |open: &Open| item::is_call(&open.item) && !open.behind;
+        let works = self.asks.is_empty() && !self.items.values().any(waits);
         let expecting = self.turn.as_ref().is_some_and(|turn| turn.begun) && works;
         if std::mem::replace(&mut self.expecting, expecting) != expecting {
             out.push(Step::Event(Event::Expecting(expecting)));
@@ -783,20 +827,34 @@ impl Transcript {
     }
 
     fn settings(&self, id: &str, mode: &Mode) -> String {
-        let mut params = self.setup.settings(mode, self.sandboxed, &self.model, &self.roots);
-        params["threadId"] = json!(self.thread);
-        let own = json!({ "mode": mode.to_string() });
+        let (params, own) = (self.settings_for(mode), json!({ "mode": mode.to_string() }));
         json!({ "id": id, "method": "thread/settings/update", "params": params, OWN: own }).to_string()
+    }
+
+    /// Returns what the thread needs to be told to act in a mode.
+    fn settings_for(&self, mode: &Mode) -> Value {
+        let mut params = self.setup.settings(mode, self.sandboxed, &self.roots);
+        params["collaborationMode"] = self.collaboration(mode, &self.model);
+        params["threadId"] = json!(self.thread);
+        params
+    }
+
+    /// Returns whether the thread plans or acts, in the program's words.
+    fn collaboration(&self, mode: &Mode, model: &str) -> Value {
+        let plans = if *mode == Mode::Plan { "plan" } else { "default" };
+        // Its settings stand above those of the thread, so that they repeat them.
+        let effort = self.effort.as_ref().or(self.setup.effort.as_ref());
+        let settings = json!({ "model": model, "reasoning_effort": effort, "developer_instructions": null });
+        json!({ "mode": plans, "settings": settings })
     }
 
     /// Returns the line that answers a plan: it is carried out, or made anew, or left.
     fn answer_plan(&self, id: &TellId, request: &RequestId, decision: &Decision) -> String {
         let (said, mode) = ask::about_plan(decision);
         let mut params = match &mode {
-            Some(mode) => self.setup.settings(mode, self.sandboxed, &self.model, &self.roots),
-            None => json!({}),
+            Some(mode) => self.settings_for(mode),
+            None => json!({ "threadId": self.thread }),
         };
-        params["threadId"] = json!(self.thread);
         let mut own = json!({ "plan": request });
         let method = match said {
             Some(said) => {
@@ -818,6 +876,8 @@ impl Transcript {
         self.setup = summary.setup;
         self.thread = summary.thread;
         self.model = summary.model;
+        self.effort = summary.effort;
+        self.crossed = summary.crossed;
         self.mode = mode_of(&summary.mode);
         self.sandboxed = summary.sandboxed;
         self.roots = summary.roots;
@@ -872,7 +932,7 @@ impl Session for Transcript {
             },
             // Said before that, the one would be taken for the other, and the other would do nothing.
             (Tell::Prompt(_), Some(_)) => Err(Unsaid::NotYet),
-            (Tell::Interrupt {}, Some(turn)) if turn.begun || turn.asks.is_some() => {
+            (Tell::Interrupt {}, Some(turn)) if turn.is_meant(id) && (turn.begun || turn.asks.is_some()) => {
                 let params = json!({ "threadId": self.thread, "turnId": turn.id });
                 Ok(wire::request(&id.0, "turn/interrupt", &params))
             }
@@ -886,7 +946,7 @@ impl Session for Transcript {
             },
             (Tell::Mode(mode), _) => Ok(self.settings(&id.0, mode)),
             (Tell::Model(model), _) => {
-                let collaboration = self.setup.collaboration(&self.mode, model);
+                let collaboration = self.collaboration(&self.mode, model);
                 let params = json!({
                     "threadId": self.thread,
                     "model": model,
@@ -903,6 +963,8 @@ impl Session for Transcript {
             setup: self.setup.clone(),
             thread: self.thread.clone(),
             model: self.model.clone(),
+            effort: self.effort.clone(),
+            crossed: self.crossed,
             mode: self.mode.to_string(),
             sandboxed: self.sandboxed,
             roots: self.roots.clone(),
@@ -925,6 +987,13 @@ impl Turn {
     fn of(prompt: TellId) -> Turn {
         Turn { awaited: Some(prompt.clone()), prompt: Some(prompt), ..Turn::default() }
     }
+
+    /// Returns whether it is this one that is to be stopped, and not that of a prompt which was told into it.
+    fn is_meant(&self, interrupt: &TellId) -> bool {
+        let named = interrupt.0.strip_prefix(INTERRUPT);
+        let own = self.prompt.as_ref().map(|prompt| prompt.0.strip_prefix(PROMPT).unwrap_or(&prompt.0));
+        own.is_none_or(|own| named.is_none_or(|named| named == own))
+    }
 }
 
 impl Open {
@@ -944,7 +1013,7 @@ impl Open {
             }
             _ => {}
         }
-        Open { item, told, weight, streamed: Output::default() }
+        Open { item, told, weight, streamed: Output::default(), behind: false }
     }
 
     /// Returns the item as it is left.
@@ -998,6 +1067,10 @@ fn outcome(ended: &Value) -> (Outcome, Option<String>) {
         }
     }
 }
+
+/// What the ids of prompts begin with, and those of what stops their turns.
+const PROMPT: &str = "prompt.";
+const INTERRUPT: &str = "interrupt.";
 
 /// What the requests to carry out a plan begin with, which are ours.
 const PLAN: &str = "plan.";

@@ -10,6 +10,7 @@ pub(super) const GREETING: &str = "paseo.initialize";
 pub(super) const ACCOUNT: &str = "paseo.account";
 pub(super) const SANDBOX: &str = "paseo.sandbox";
 pub(super) const THREAD: &str = "paseo.thread";
+pub(super) const UNARCHIVE: &str = "paseo.unarchive";
 pub(super) const SETTINGS: &str = "paseo.settings";
 pub(super) const CLEAN: &str = "paseo.clean";
 pub(super) const MODE: &str = "paseo.mode";
