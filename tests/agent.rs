@@ -4,6 +4,7 @@ mod changing;
 mod disk;
 mod histories;
 mod program;
+mod ready;
 mod restart;
 mod steering;
 mod watcher;

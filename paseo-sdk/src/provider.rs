@@ -401,8 +401,9 @@ pub enum Event {
     /// The program knows nothing of the session that it was to resume, and has not taken this prompt where it was told one
     /// already: the process is given up, and a new one without a session is told what there is to tell.
     Forgotten(Option<TellId>),
-    /// The program can be told nothing more: it leaves once nothing goes on, and what comes then is told to a new one.
-    Unusable,
+    /// The program can be told nothing, for this reason: what it could not take yet fails, it leaves, and what comes then is
+    /// told to a new one.
+    Unusable(String),
     /// A turn began: for this prompt, or by itself.
     TurnStarted(Option<TellId>),
     /// This prompt was taken into the turn that runs, and ends with it.
@@ -455,7 +456,7 @@ impl Event {
             | Event::Dropped(_)
             | Event::Forgotten(_) => true,
             Event::Resumable(_)
-            | Event::Unusable
+            | Event::Unusable(_)
             | Event::Delivered(_)
             | Event::Opened(_)
             | Event::Wrote { .. }

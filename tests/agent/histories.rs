@@ -44,7 +44,7 @@ fn number(variable: &str, default: u64) -> u64 {
 }
 
 fn history(seed: u64) -> Tally {
-    let kind = if seed.is_multiple_of(3) { Kind::Shell } else { Kind::Talk };
+    let kind = [Kind::Shell, Kind::Talk, Kind::Shy][usize::try_from(seed % 3).unwrap_or(0)];
     let power_fails = seed.is_multiple_of(2);
     let (cases, max_shrink_iters) = (1, 10_000);
     let config = ProptestConfig { cases, max_shrink_iters, failure_persistence: None, ..ProptestConfig::default() };

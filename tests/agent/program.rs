@@ -16,16 +16,18 @@ use serde_json::{Value, json};
 pub(crate) enum Kind {
     /// `bridge shell`.
     Shell,
-    /// One that acknowledges late, starts turns by itself, asks outside of turns, takes prompts into turns or back, forgets
-    /// what it was to resume, and now and then takes nothing for a while, or nothing ever again.
+    /// One that acknowledges late, starts turns by itself, asks outside of turns, takes prompts into turns or back, and
+    /// forgets what it was to resume.
     Talk,
+    /// The same, but that it takes nothing at first, and sometimes never will: it says so, or it ends.
+    Shy,
 }
 
 impl Kind {
     pub(crate) fn traits(self) -> &'static Traits {
         match self {
             Kind::Shell => Shell.traits(),
-            Kind::Talk => &Traits {
+            Kind::Talk | Kind::Shy => &Traits {
                 description: "talks",
                 modes: &[Mode::Plan, Mode::Default, Mode::Auto, Mode::FullAccess],
                 native_modes: &[],
@@ -43,15 +45,16 @@ impl Kind {
         match self {
             Kind::Shell => Shell.session(spec),
             Kind::Talk => Box::new(Talk::default()),
+            Kind::Shy => Box::new(Talk { unready: true, ..Talk::default() }),
         }
     }
 
     pub(crate) fn program(self, deaf: bool, spec: &LaunchSpec, resume: Option<&str>) -> Program {
         match self {
             Kind::Shell => Program::Shell(Bridge { script: None, deaf, closed: false }),
-            Kind::Talk => {
-                let (mode, resumed) = (spec.mode.clone(), resume.is_some());
-                Program::Talk(Talker { deaf, mode, resumed, ..Talker::default() })
+            Kind::Talk | Kind::Shy => {
+                let (mode, resumed, unready) = (spec.mode.clone(), resume.is_some(), self == Kind::Shy);
+                Program::Talk(Talker { deaf, mode, resumed, unready, ..Talker::default() })
             }
         }
     }
@@ -107,11 +110,11 @@ impl Program {
         }
     }
 
-    /// How freely it acts, where it has a say in that.
+    /// How freely it acts, where it has a say in that and can be told of it.
     pub(crate) fn mode(&self) -> Option<&Mode> {
         match self {
             Program::Shell(_) => None,
-            Program::Talk(talker) => Some(&talker.mode),
+            Program::Talk(talker) => Some(&talker.mode).filter(|_| !talker.unready),
         }
     }
 
@@ -264,6 +267,9 @@ impl Talker {
         if whim == 64 {
             return Act::Exit(9);
         }
+        if self.unready {
+            return self.get_ready(whim);
+        }
         if self.forgetful {
             return if whim.is_multiple_of(4) { Act::Exit(1) } else { Act::Say(Vec::new()) };
         }
@@ -316,21 +322,29 @@ impl Talker {
                 self.background = !self.background;
                 format!("background {}", if self.background { "on" } else { "off" })
             }
-            (None, 8) => {
-                self.unready = !self.unready;
-                format!("ready {}", if self.unready { "off" } else { "on" })
-            }
-            (None, 9) if whim == 9 => "useless".to_owned(),
-            (None, 19) if self.resumed && self.prompts.is_empty() && whim == 19 => {
-                self.forgetful = true;
-                "forget".to_owned()
-            }
             (Some(_), 16) => format!("expect {}", if whim.is_multiple_of(3) { "off" } else { "on" }),
             (_, 17) => format!("session s{}", self.count),
             (None, _) if self.closed && self.prompts.is_empty() => return Act::Exit(0),
             _ => format!("item {}", self.count),
         };
         Act::Say(vec![says])
+    }
+
+    /// Becomes ready, or says why it never will.
+    fn get_ready(&mut self, whim: u8) -> Act {
+        let says = match whim % 8 {
+            0..=2 => "ready",
+            3 if self.resumed => {
+                self.forgetful = true;
+                "forget"
+            }
+            4 => "useless",
+            5 => return Act::Exit(i64::from(whim % 2)),
+            _ if self.closed => return Act::Exit(0),
+            _ => return Act::Say(Vec::new()),
+        };
+        self.unready = false;
+        Act::Say(vec![says.to_owned()])
     }
 
     /// Says of everything that it was told that it was told in vain.
@@ -345,7 +359,7 @@ impl Talker {
             return Act::Exit(1);
         }
         if std::mem::take(&mut self.unready) {
-            return Act::Say(vec!["ready on".to_owned()]);
+            return Act::Say(vec!["ready".to_owned()]);
         }
         if std::mem::take(&mut self.background) {
             return Act::Say(vec!["background off".to_owned()]);
@@ -392,7 +406,7 @@ impl Session for Talk {
     fn phrase(&self, id: &TellId, tell: &Tell) -> Result<String, Unsaid> {
         match tell {
             Tell::Prompt(_) if self.useless => Err(Unsaid::Never("talk is of no use".to_owned())),
-            Tell::Prompt(_) if self.unready => Err(Unsaid::NotYet),
+            _ if self.unready => Err(Unsaid::NotYet),
             Tell::Prompt(prompt) if prompt.text == "unspeakable" => {
                 Err(Unsupported { provider: "talk", what: "say that" }.into())
             }
@@ -436,13 +450,14 @@ impl Talk {
             ["end", "interrupted"] => self.end(Outcome::Interrupted),
             ["join", id] => vec![Event::Joined(tell(id))],
             ["drop", id] => vec![Event::Dropped(tell(id))],
-            ["ready", state] => {
-                self.unready = state == "off";
+            ["ready"] => {
+                self.unready = false;
                 Vec::new()
             }
             ["useless"] => {
                 self.useless = true;
-                vec![Event::Unusable]
+                self.unready = false;
+                vec![Event::Unusable("talk is of no use".to_owned())]
             }
             ["forget"] => vec![Event::Forgotten(None)],
             ["forget", id] => vec![Event::Forgotten(Some(tell(id)))],

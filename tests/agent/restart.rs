@@ -37,6 +37,11 @@ fn a_restart_costs_an_agent_that_does_what_it_likes_nothing() {
 }
 
 #[test]
+fn a_restart_costs_an_agent_that_is_not_ready_at_first_nothing() {
+    check(Kind::Shy, false, 600);
+}
+
+#[test]
 fn a_loss_of_power_costs_an_agent_of_the_shell_its_turn_at_most() {
     check(Kind::Shell, true, 600);
 }
@@ -44,6 +49,11 @@ fn a_loss_of_power_costs_an_agent_of_the_shell_its_turn_at_most() {
 #[test]
 fn a_loss_of_power_costs_an_agent_that_does_what_it_likes_its_turn_at_most() {
     check(Kind::Talk, true, 1_200);
+}
+
+#[test]
+fn a_loss_of_power_costs_an_agent_that_is_not_ready_at_first_its_turn_at_most() {
+    check(Kind::Shy, true, 600);
 }
 
 fn check(kind: Kind, power_fails: bool, cases: u32) {
@@ -191,13 +201,13 @@ impl Life {
     fn some_prompt(&self, how: u8) -> Input {
         let when_busy = match how % 4 {
             0 => WhenBusy::Interrupt,
-            1 if self.kind == Kind::Talk => WhenBusy::Steer,
+            1 if self.kind != Kind::Shell => WhenBusy::Steer,
             _ => WhenBusy::Queue,
         };
         // Now and then one that is known already.
         let number = if how.is_multiple_of(5) { usize::from(how % 3) } else { self.accepted.len() };
         let text =
-            if self.kind == Kind::Talk && number % 7 == 5 { "unspeakable".to_owned() } else { format!("t{number}") };
+            if self.kind != Kind::Shell && number % 7 == 5 { "unspeakable".to_owned() } else { format!("t{number}") };
         Input::Prompt { id: format!("p{number}").parse().expect("this is an id"), prompt: prompt(&text), when_busy }
     }
 

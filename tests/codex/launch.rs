@@ -113,7 +113,7 @@ fn the_arguments_are_the_same_always_and_what_is_asked_for_is_in_the_setup() {
         ..spec()
     };
     let launch = Codex.launch(&rich, Some("t0"));
-    insta::assert_snapshot!(launch.args.join(" "), @"app-server -c features.plugins=false -c features.unbounded_connection_retries=false -c check_for_update_on_startup=false -c tools.update_plan.enabled=true");
+    insta::assert_snapshot!(launch.args.join(" "), @"app-server -c features.plugins=false -c features.unbounded_connection_retries=false -c check_for_update_on_startup=false -c features.goals=false -c features.shell_snapshot=false -c tools.update_plan.enabled=true");
     let env: Vec<_> = launch.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
     insta::assert_snapshot!(env.join("\n"), @"
     PASEO_MCP_0=of-it too
@@ -141,7 +141,7 @@ fn each_mode_is_a_policy_and_a_sandbox_of_the_program() {
             false => Answering::start(&spec, None, but("command/exec", broken.clone())),
         };
         let settings = ready.params("thread/settings/update");
-        let began = &ready.params("thread/start")["sandbox"];
+        let sandboxed = &settings["sandboxPolicy"]["type"];
         let sandbox = match works {
             true => "",
             false => " without a sandbox",
@@ -151,7 +151,7 @@ fn each_mode_is_a_policy_and_a_sandbox_of_the_program() {
         rows.push(format!(
             "{mode}{sandbox}: {} in {}, {}{}",
             text(&settings["approvalPolicy"]),
-            text(began),
+            text(sandboxed),
             text(&settings["collaborationMode"]["mode"]),
             if told { ", and says so" } else { "" },
         ));
@@ -160,7 +160,7 @@ fn each_mode_is_a_policy_and_a_sandbox_of_the_program() {
         };
         if settings["sandboxPolicy"]["type"] == "workspaceWrite" {
             assert!(
-                root("/repository/.git") && root("/cache"),
+                root("/repository/.git/objects") && root("/cache"),
                 "commits are possible, and the user's own places: {settings}"
             );
             assert_eq!(settings["sandboxPolicy"]["networkAccess"], true, "the user's own settings count");
@@ -184,7 +184,7 @@ fn a_prompt_waits_until_the_thread_is_there_and_fails_where_it_never_will_be() {
     ] {
         let failing = Answering::start(&spec(), None, but(method, answer));
         assert_eq!(failing.prompt(), Err(Unsaid::Never(reason.to_owned())));
-        assert!(failing.events.contains(&Event::Unusable), "the next process may do better");
+        assert!(failing.events.contains(&Event::Unusable(reason.to_owned())), "the next process may do better");
     }
     let gone = json!({ "error": { "code": -32600, "message": "no rollout found for thread id t0" } });
     let gone = Answering::start(&spec(), Some("t0"), but("thread/resume", gone));

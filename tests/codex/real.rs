@@ -180,9 +180,13 @@ async fn a_patch_is_asked_with_its_diff_and_edits_need_not_be_asked_any_more() {
     assert_eq!(std::fs::read_to_string(stage.file("a.txt")).expect("a file"), "one\ntwo\nthree\n", "it waits");
     allow(&client, &asking, "auto").await;
     let next = next_question(&client, &asking.agent_id).await;
+    assert_eq!(question(&next).title, "change new.txt", "the turn that runs goes on as it began");
+    client.respond_to_permission(answer(&asking.agent_id, question(&next), Behavior::Allow)).await.expect("an answer");
+    ended(&client, &asking.agent_id).await;
+    let later = send(&client, &asking.agent_id, "[[patch: later.txt fresh]] [[text: later]]").await;
     if has_sandbox(&client, &asking.agent_id).await {
-        assert_eq!(next.outcome, Some(WaitOutcome::Completed), "{next:?}");
-        assert_eq!(std::fs::read_to_string(stage.file("new.txt")).expect("a file").trim(), "fresh");
+        assert_eq!(later.outcome, Some(WaitOutcome::Completed), "{later:?}");
+        assert_eq!(std::fs::read_to_string(stage.file("later.txt")).expect("a file").trim(), "fresh");
     }
     assert_eq!(status(&client, &asking.agent_id).await.mode, Mode::Auto);
     let entries = timeline(&client, &asking.agent_id).await;

@@ -104,7 +104,7 @@ fn event(bytes: &mut Bytes<'_>) -> Event {
         17 => Event::Background(bytes.flag()),
         18 => Event::Expecting(bytes.flag()),
         19 => Event::CutOff(bytes.word()),
-        20 => Event::Unusable,
+        20 => Event::Unusable(bytes.word()),
         0 => Event::Resumable(bytes.word()),
         1 => Event::Delivered(tell_id(bytes)),
         2 => Event::TurnStarted(bytes.maybe(tell_id)),

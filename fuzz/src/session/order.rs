@@ -118,7 +118,7 @@ impl Order {
             }
             Event::Resumable(_)
             | Event::Forgotten(None)
-            | Event::Unusable
+            | Event::Unusable(_)
             | Event::ModeChanged(_)
             | Event::Remembered(_)
             | Event::Background(_)

@@ -145,7 +145,12 @@ impl Agent {
             }
             Event::TurnStarted(tell) => self.turn_started(scene, tell.as_ref().and_then(told_prompt)),
             Event::Forgotten(id) => self.forgotten(scene, id.as_ref()),
-            Event::Unusable => self.about.changes.outdated_run = scene.run,
+            Event::Unusable(reason) => {
+                self.about.changes.outdated_run = scene.run;
+                if let Some(id) = self.outbox.unready_prompt().cloned() {
+                    self.fail(scene.at, id, reason);
+                }
+            }
             Event::Joined(id) => self.joined(scene, &id),
             Event::Dropped(id) => self.dropped(scene, &id),
             // It says how it was, and is told otherwise.

@@ -398,8 +398,8 @@ impl Transcript {
 
     fn give_up(&mut self, reason: String, out: &mut Vec<Step>) {
         if !matches!(self.stage, Stage::Unusable(_)) {
-            self.stage = Stage::Unusable(reason);
-            out.push(Step::Event(Event::Unusable));
+            self.stage = Stage::Unusable(reason.clone());
+            out.push(Step::Event(Event::Unusable(reason)));
         }
     }
 
