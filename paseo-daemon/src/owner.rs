@@ -164,6 +164,11 @@ impl Owner {
     }
 
     async fn obey(&mut self, input: Input, done: oneshot::Sender<Result<(), ApiError>>) {
+        if let Some(reason) = self.no_answer(&input) {
+            let error = ApiError::new(Code::Unsupported, reason).hint("allow it as it is, or deny it with a message");
+            let _ = done.send(Err(error));
+            return;
+        }
         match self.machine.handle(now(), input) {
             Ok(()) => {
                 let mut waiting = Some(done);
@@ -333,6 +338,17 @@ impl Owner {
         }
         let run = process.run;
         self.tell(Input::Attached { run }).await;
+    }
+
+    /// Returns why the program has no words for an answer that it waits for: nothing would come of one that was accepted.
+    fn no_answer(&self, input: &Input) -> Option<String> {
+        let Input::Answer { request_id, decision } = input else { return None };
+        self.live.view().agent.permissions.iter().find(|asked| asked.request_id == *request_id)?;
+        let tell = Tell::Answer { request_id: request_id.clone(), decision: decision.clone() };
+        match self.process.as_ref()?.session.phrase(&TellId::default(), &tell) {
+            Err(Unsaid::Never(reason)) => Some(reason),
+            Ok(_) | Err(Unsaid::NotYet) => None,
+        }
     }
 
     async fn tell(&mut self, input: Input) {

@@ -127,6 +127,13 @@ async fn what_is_always_allowed_is_asked_once_also_by_the_next_process() {
     let (agent, permission) = stage.asks(&client, &format!("[[bash: {made}]] [[bash: {made}]] [[text: both]]")).await;
     let option = permission.options.iter().find(|option| option.option_id == "always").expect("it is offered");
     assert_eq!(option.label, format!("always allow `{made}`"));
+    let mut other = answer(&agent, &permission, Behavior::Allow);
+    other.updated_input = Some(json!({ "command": "touch other" }));
+    let refused = client.respond_to_permission(other).await.expect_err("it has no words for that");
+    assert_eq!(
+        (refused.code, refused.message.as_str()),
+        (Code::Unsupported, "codex cannot run anything else than what it asks for")
+    );
     let mut always = answer(&agent, &permission, Behavior::Allow);
     always.option_id = Some("always".to_owned());
     client.respond_to_permission(always).await.expect("an answer");

@@ -5,22 +5,28 @@
 //! `turn/completed`; two things hold its end back: what still runs is ended when somebody has stopped it, and a plan waits
 //! for a person.
 
+mod items;
+mod ready;
+mod turn;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use self::items::{Open, entry};
+use self::ready::Stage;
+use self::turn::Turn;
 use super::ask::{self, Aside, Ask};
 use super::setup::{self, Roots, Setup};
 use super::spend::Spent;
 use super::wire::{self, OWN};
 use super::{item, mode_of};
-use crate::item::{Content, Item, TodoEntry, TodoStatus, ToolStatus};
-use crate::model::{Decision, ItemId, Mode, Outcome, RequestId, Usage};
+use crate::item::{Content, Item};
+use crate::model::{Decision, ItemId, Mode, Outcome, RequestId};
 use crate::provider::last_words::{Muttered, Unfinished};
-use crate::provider::output::Output;
-use crate::provider::value::{self, clip, tail, text};
-use crate::provider::{Ending, Event, Record, Session, Step, Tell, TellId, Unsaid, Unsupported, What};
+use crate::provider::value::{self, clip, text};
+use crate::provider::{Event, Record, Session, Step, Tell, TellId, Unsaid, Unsupported, What};
 
 /// The meaning of one journal.
 #[derive(Default)]
@@ -62,71 +68,11 @@ pub(super) struct Transcript {
     muttered: Muttered,
 }
 
-/// How far the program has come in getting ready.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-enum Stage {
-    /// It was greeted.
-    #[default]
-    Greeting,
-    /// It is asked who is logged in, and whether its sandbox works.
-    Learning {
-        /// Whether the one is known.
-        account: bool,
-        /// Whether the other is.
-        sandbox: bool,
-    },
-    /// Its thread is on the way.
-    Opening,
-    Ready,
-    /// It takes nothing, for this reason.
-    Unusable(String),
-}
-
-/// The turn that runs.
-#[derive(Default)]
-struct Turn {
-    /// The program's id of it; empty until that is known.
-    id: String,
-    /// The prompt that it answers; none when the program began by itself.
-    prompt: Option<TellId>,
-    /// What it was told and has not taken: the prompt, or the answer to a plan.
-    awaited: Option<TellId>,
-    /// Whether it runs, so that it can be stopped and spoken into.
-    begun: bool,
-    /// The last thing that was said in it.
-    said: Option<String>,
-    /// The plan that it came to.
-    plan: Option<String>,
-    /// The request to carry that out, while it waits for an answer.
-    asks: Option<RequestId>,
-    /// The mode in which it is carried out.
-    next_mode: Option<Mode>,
-    usage: Usage,
-    stopped: bool,
-    /// How it has ended, while what it left is put in order.
-    ending: Option<(Outcome, Option<String>)>,
-}
-
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum Change {
     Mode(Mode),
     Model(String),
-}
-
-/// An item that is not final.
-#[derive(Clone, Serialize, Deserialize)]
-struct Open {
-    item: Item,
-    /// Whether its beginning was told; what is said is told once there is something to tell.
-    told: bool,
-    /// About how many bytes the item takes up in memory.
-    weight: usize,
-    /// What was streamed of it, for the case that nothing else comes.
-    streamed: Output,
-    /// Whether its turn is over.
-    behind: bool,
 }
 
 /// What is needed to go on without the records before, at a moment when no turn runs.
@@ -309,100 +255,6 @@ impl Transcript {
         }
     }
 
-    fn greeted(&mut self, answer: Result<&Value, String>, out: &mut Vec<Step>) {
-        if !matches!(self.stage, Stage::Greeting) {
-            return;
-        }
-        if let Err(error) = answer {
-            self.give_up(format!("codex cannot start: {error}"), out);
-            return;
-        }
-        self.stage = Stage::Learning { account: false, sandbox: false };
-        let probe = json!({
-            "command": ["true"],
-            "cwd": "/",
-            "timeoutMs": 5_000,
-            "sandboxPolicy": { "type": "readOnly", "networkAccess": false },
-        });
-        out.push(Step::Say(wire::initialized()));
-        out.push(Step::Say(wire::request(wire::ACCOUNT, "account/read", &json!({}))));
-        out.push(Step::Say(wire::request(wire::SANDBOX, "command/exec", &probe)));
-    }
-
-    /// Where the sandbox does not work the program does not say so: whatever it runs fails.
-    fn probed(&mut self, answer: Result<&Value, String>, out: &mut Vec<Step>) {
-        let why = match answer {
-            Ok(result) if result["exitCode"] == 0 => {
-                self.sandboxed = true;
-                return;
-            }
-            Ok(result) => clip(text(result, "stderr").trim(), 300),
-            Err(error) => error,
-        };
-        if setup::needs_sandbox(&self.mode) {
-            let text = format!("codex cannot use its sandbox here, and asks before whatever it does: {why}");
-            out.push(Step::Event(Event::Notice(text)));
-        }
-    }
-
-    /// Begins the thread when everything is known that it needs.
-    fn learned(&mut self, what: impl FnOnce(&mut bool, &mut bool), out: &mut Vec<Step>) {
-        let Stage::Learning { account, sandbox } = &mut self.stage else { return };
-        what(account, sandbox);
-        if *account && *sandbox {
-            self.stage = Stage::Opening;
-            self.open(out);
-        }
-    }
-
-    fn open(&self, out: &mut Vec<Step>) {
-        let (method, params) = self.setup.thread(self.sandboxed, !self.lenient);
-        out.push(Step::Say(wire::request(wire::THREAD, method, &params)));
-    }
-
-    fn opened(&mut self, answer: Result<&Value, String>, out: &mut Vec<Step>) {
-        if !matches!(self.stage, Stage::Opening) || !self.thread.is_empty() {
-            return;
-        }
-        match answer {
-            Ok(result) => {
-                self.thread = value::id(&result["thread"], "id");
-                self.model = clip(text(result, "model"), 200);
-                self.effort = result["reasoningEffort"].as_str().map(|effort| clip(effort, 64));
-                self.roots = Roots::read(&result["sandbox"]);
-                let mut params = self.settings_for(&self.mode);
-                if self.mode != Mode::Plan && self.setup.resume.is_none() {
-                    // It acts from the beginning.
-                    params.as_object_mut().map(|params| params.remove("collaborationMode"));
-                }
-                out.push(Step::Say(wire::request(wire::SETTINGS, "thread/settings/update", &params)));
-            }
-            // It is told nothing more, and the next process begins anew.
-            Err(error) if self.setup.resume.is_some() && error.starts_with("no rollout found") => {
-                out.push(Step::Event(Event::Forgotten(None)));
-            }
-            Err(error) if error.contains("MCP servers failed to initialize") && !self.lenient => {
-                self.lenient = true;
-                let said = format!("codex does without servers of this agent: {}", clip(&error, 500));
-                out.push(Step::Event(Event::Notice(said)));
-                self.open(out);
-            }
-            Err(error) if self.setup.resume.is_some() && error.contains("is archived") && !self.unarchived => {
-                self.unarchived = true;
-                let params = json!({ "threadId": self.setup.resume });
-                out.push(Step::Say(wire::request(wire::UNARCHIVE, "thread/unarchive", &params)));
-            }
-            Err(error) => self.give_up(format!("codex cannot begin: {error}"), out),
-        }
-    }
-
-    fn give_up(&mut self, reason: String, out: &mut Vec<Step>) {
-        if !matches!(self.stage, Stage::Unusable(_)) {
-            self.stage = Stage::Unusable(reason.clone());
-            out.push(Step::Event(Event::Unusable(reason)));
-        }
-    }
-
     fn changed(&mut self, id: &str, answer: Result<(), String>, out: &mut Vec<Step>) {
         match (self.changes.remove(id), answer) {
             (Some(Change::Mode(mode)), Ok(())) => self.acts_as(mode, out),
@@ -441,77 +293,6 @@ impl Transcript {
     /// sandbox the program alone can judge.
     fn is_free(&self, asked: &Ask) -> bool {
         self.mode == Mode::FullAccess && asked.is_approval()
-    }
-
-    /// The program has taken a prompt into the turn that runs, or there was none any more.
-    fn steered(&mut self, id: &str, taken: Option<&Value>, out: &mut Vec<Step>) {
-        let Some(input) = self.steers.remove(id) else { return };
-        let began = taken.map(|result| value::id(&result["turn"], "id")).filter(|turn| !turn.is_empty());
-        match (&mut self.turn, taken, began) {
-            (Some(turn), Some(_), began) => {
-                if turn.id.is_empty() {
-                    turn.id = began.unwrap_or_default();
-                }
-                // A turn runs, so that the prompt which was told before this one is in it as well.
-                self.taken(out);
-                let id = TellId(id.to_owned());
-                out.push(Step::Event(Event::Delivered(id.clone())));
-                out.push(Step::Event(Event::Joined(id)));
-            }
-            // The turn which ran when it was told is over, and it has one of its own.
-            (None, Some(_), Some(began)) => {
-                self.turn = Some(Turn { id: began, ..Turn::of(TellId(id.to_owned())) });
-                self.taken(out);
-            }
-            _ => match input {
-                Some(input) => {
-                    self.late.push_back((id.to_owned(), input));
-                    self.start_late(out);
-                }
-                None => out.push(Step::Event(Event::Dropped(TellId(id.to_owned())))),
-            },
-        }
-    }
-
-    /// Begins the turn of a prompt that came too late for another one.
-    fn start_late(&mut self, out: &mut Vec<Step>) {
-        if self.turn.is_none()
-            && let Some((id, input)) = self.late.pop_front()
-        {
-            out.push(Step::Say(self.start(&id, &input)));
-            self.turn = Some(Turn::of(TellId(id)));
-        }
-    }
-
-    /// The program has taken a prompt, or the answer to a plan, or has not.
-    fn started(&mut self, id: &str, answer: Result<&Value, String>, out: &mut Vec<Step>) {
-        let awaited = |turn: &&mut Turn| turn.awaited.as_ref().is_some_and(|awaited| awaited.0 == id);
-        let Some(turn) = self.turn.as_mut().filter(awaited) else { return };
-        match answer {
-            Ok(result) => {
-                turn.id = value::id(&result["turn"], "id");
-                self.taken(out);
-            }
-            Err(error) => {
-                turn.ending = Some((Outcome::Error, Some(error)));
-                turn.next_mode = None;
-                self.taken(out);
-                self.finish(out);
-            }
-        }
-    }
-
-    /// The program has taken what the turn was waiting for.
-    fn taken(&mut self, out: &mut Vec<Step>) {
-        let Some(turn) = &mut self.turn else { return };
-        let Some(id) = turn.awaited.take() else { return };
-        out.push(Step::Event(Event::Delivered(id.clone())));
-        if turn.prompt.as_ref() == Some(&id) {
-            out.push(Step::Event(Event::TurnStarted(Some(id))));
-        }
-        if let Some(mode) = turn.next_mode.take() {
-            self.acts_as(mode, out);
-        }
     }
 
     fn notified(&mut self, seq: i64, method: &str, params: &Value, out: &mut Vec<Step>) {
@@ -571,176 +352,6 @@ impl Transcript {
         let said = clip(said, 1_000);
         if self.warned.len() < MOST_WARNINGS && self.warned.insert(said.clone()) {
             out.push(Step::Event(Event::Notice(format!("codex: {said}"))));
-        }
-    }
-
-    fn began(&mut self, id: String, out: &mut Vec<Step>) {
-        match &mut self.turn {
-            Some(turn) if turn.ending.is_none() => {
-                turn.id = id;
-                turn.begun = true;
-                self.taken(out);
-            }
-            Some(_) => {}
-            None => {
-                self.turn = Some(Turn { id, begun: true, ..Turn::default() });
-                out.push(Step::Event(Event::TurnStarted(None)));
-            }
-        }
-        // A thread is on the disk from its first turn on.
-        if !std::mem::replace(&mut self.resumable, true) {
-            out.push(Step::Event(Event::Resumable(self.thread.clone())));
-        }
-    }
-
-    fn completed(&mut self, ended: &Value, out: &mut Vec<Step>) {
-        let plans = self.mode == Mode::Plan;
-        let Some(turn) = &mut self.turn else { return };
-        if turn.id != value::id(ended, "id") || turn.awaited.is_some() {
-            return;
-        }
-        turn.begun = false;
-        if turn.asks.is_some() || turn.ending.is_some() {
-            return;
-        }
-        let (outcome, reason) = outcome(ended);
-        let done = outcome == Outcome::Completed && !turn.stopped;
-        if let Some(plan) = turn.plan.take().filter(|_| done && plans) {
-            let request = RequestId(format!("{PLAN}{}", turn.id));
-            turn.asks = Some(request.clone());
-            out.push(Step::Event(Event::Asked(ask::plan(request, &plan))));
-            return;
-        }
-        turn.ending = Some((outcome, reason));
-        if turn.stopped || outcome == Outcome::Interrupted {
-            turn.stopped = true;
-            // Its commands run on otherwise.
-            let params = json!({ "threadId": self.thread });
-            out.push(Step::Say(wire::request(wire::CLEAN, "thread/backgroundTerminals/clean", &params)));
-        } else {
-            self.finish(out);
-        }
-    }
-
-    /// Somebody has answered a plan: the turn goes on, or is over.
-    fn plan_answered(&mut self, id: &TellId, request: &str, own: &Value, out: &mut Vec<Step>) {
-        let asked = |turn: &&mut Turn| turn.asks.as_ref().is_some_and(|asks| asks.0 == request);
-        let Some(turn) = self.turn.as_mut().filter(asked) else {
-            // Nothing waits for it any more.
-            out.push(Step::Event(Event::Delivered(id.clone())));
-            return;
-        };
-        out.extend(turn.asks.take().map(|request| Step::Event(Event::Withdrawn(request))));
-        if own["over"] == true {
-            turn.ending = Some((Outcome::Completed, None));
-            self.finish(out);
-            out.push(Step::Event(Event::Delivered(id.clone())));
-        } else {
-            turn.id = String::new();
-            turn.awaited = Some(id.clone());
-            turn.next_mode = own["mode"].as_str().map(mode_of);
-        }
-    }
-
-    /// The turn is over, and what it left is put in order.
-    fn finish(&mut self, out: &mut Vec<Step>) {
-        let Some(turn) = self.turn.take_if(|turn| turn.ending.is_some()) else { return };
-        let Some((outcome, reason)) = turn.ending else { return };
-        // A command may go on behind the turns, unless those were ended.
-        self.close(|item| !is_command(item) || turn.stopped, out);
-        for open in self.items.values_mut() {
-            open.behind = true;
-        }
-        let asks = std::mem::take(&mut self.asks).into_keys().map(RequestId).chain(turn.asks);
-        out.extend(asks.map(|request| Step::Event(Event::Withdrawn(request))));
-        self.look_behind(out);
-        let ending = Ending { outcome, reason, message: turn.said, usage: turn.usage };
-        out.push(Step::Event(Event::TurnEnded(ending)));
-        self.start_late(out);
-    }
-
-    /// Says when it changes whether something goes on behind the turns.
-    fn look_behind(&mut self, out: &mut Vec<Step>) {
-        let background = self.turn.is_none() && self.items.values().any(|open| is_command(&open.item));
-        if std::mem::replace(&mut self.background, background) != background {
-            out.push(Step::Event(Event::Background(background)));
-        }
-    }
-
-    fn item_started(&mut self, begun: &Value, out: &mut Vec<Step>) {
-        let Some(item) = item::read(begun, false) else { return };
-        let id = item.item_id.0.clone();
-        let full = self.items.len() >= MOST || id.is_empty();
-        // Late words of what was cut off are no beginning.
-        if full || self.turn.is_none() || self.items.contains_key(&id) {
-            return;
-        }
-        let told = item::is_call(&item);
-        if told {
-            out.push(Step::Event(Event::Opened(item.clone())));
-        }
-        let room = self.room();
-        self.items.insert(id, Open::new(item, told, room));
-    }
-
-    /// Returns how many bytes more may be held of what is open.
-    fn room(&self) -> usize {
-        let held: usize = self.items.values().map(|open| open.weight + open.streamed.weight()).sum();
-        MOST_HELD.saturating_sub(held)
-    }
-
-    fn streamed(&mut self, id: &str, piece: &str, out: &mut Vec<Step>) {
-        let room = self.room();
-        let Some(open) = self.items.get_mut(id).filter(|_| !piece.is_empty()) else { return };
-        if !std::mem::replace(&mut open.told, true) {
-            out.push(Step::Event(Event::Opened(open.item.clone())));
-        }
-        if room > 0 {
-            open.streamed.push(piece);
-        }
-        out.push(Step::Event(Event::Wrote { item_id: open.item.item_id.clone(), text: piece.to_owned() }));
-    }
-
-    fn item_completed(&mut self, ended: &Value, out: &mut Vec<Step>) {
-        let Some(mut item) = item::read(ended, true) else { return };
-        // Whatever ends has begun; of one that was cut off, this comes late.
-        let Some(open) = self.items.remove(&item.item_id.0) else { return };
-        if std::mem::discriminant(&open.item.content) != std::mem::discriminant(&item.content) {
-            self.items.insert(item.item_id.0, open);
-            return;
-        }
-        let stopped = self.turn.as_ref().is_some_and(|turn| turn.stopped);
-        match &mut item.content {
-            Content::AssistantMessage { text: said } | Content::Reasoning { text: said } if said.is_empty() => {
-                if !open.told {
-                    return;
-                }
-                *said = open.streamed.bounded().0;
-            }
-            Content::AssistantMessage { text: said } => {
-                if let Some(turn) = &mut self.turn {
-                    turn.said = Some(tail(said));
-                    if text(ended, "type") == "plan" {
-                        turn.plan = Some(clip(said, LONGEST_PLAN));
-                    }
-                }
-            }
-            Content::ToolCall(call) if stopped && call.status == ToolStatus::Failed && call.exit_code.is_none() => {
-                call.status = ToolStatus::Interrupted;
-            }
-            _ => {}
-        }
-        out.push(Step::Event(Event::Closed(item)));
-        self.look_behind(out);
-    }
-
-    /// Closes what came to no end.
-    fn close(&mut self, which: impl Fn(&Item) -> bool, out: &mut Vec<Step>) {
-        let (cut, kept): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            std::mem::take(&mut self.items).into_iter().partition(|(_, open)| which(&open.item));
-        self.items = kept;
-        for open in cut.into_values().filter(|open| open.told) {
-            out.push(Step::Event(Event::Closed(open.cut())));
         }
     }
 
@@ -982,106 +593,10 @@ impl Session for Transcript {
     }
 }
 
-impl Turn {
-    /// The turn of a prompt that was told.
-    fn of(prompt: TellId) -> Turn {
-        Turn { awaited: Some(prompt.clone()), prompt: Some(prompt), ..Turn::default() }
-    }
-
-    /// Returns whether it is this one that is to be stopped, and not that of a prompt which was told into it.
-    fn is_meant(&self, interrupt: &TellId) -> bool {
-        let named = interrupt.0.strip_prefix(INTERRUPT);
-        let own = self.prompt.as_ref().map(|prompt| prompt.0.strip_prefix(PROMPT).unwrap_or(&prompt.0));
-        own.is_none_or(|own| named.is_none_or(|named| named == own))
-    }
-}
-
-impl Open {
-    /// Holds an item that has begun, and of what it was given no more than there is room for.
-    fn new(mut item: Item, told: bool, room: usize) -> Open {
-        let mut weight = 0;
-        match &mut item.content {
-            // What is said in it comes as it is streamed, and once more at its end.
-            Content::AssistantMessage { text } | Content::Reasoning { text } => *text = String::new(),
-            Content::ToolCall(call) => {
-                weight = value::weight(&call.input) + call.diff.as_ref().map_or(0, String::len);
-                if weight > room {
-                    weight = 0;
-                    call.input = Value::Null;
-                    call.diff = None;
-                }
-            }
-            _ => {}
-        }
-        Open { item, told, weight, streamed: Output::default(), behind: false }
-    }
-
-    /// Returns the item as it is left.
-    fn cut(&self) -> Item {
-        let mut item = self.item.clone();
-        let (streamed, omitted) = self.streamed.bounded();
-        match &mut item.content {
-            Content::AssistantMessage { text } | Content::Reasoning { text } => *text = streamed,
-            Content::ToolCall(call) => {
-                call.status = ToolStatus::Interrupted;
-                call.output = Some(streamed).filter(|text| !text.is_empty());
-                call.omitted_bytes = omitted;
-                call.diff = None;
-            }
-            _ => {}
-        }
-        item
-    }
-}
-
-fn is_command(item: &Item) -> bool {
-    matches!(&item.content, Content::ToolCall(call) if call.name == "exec_command")
-}
-
-fn entry(step: &Value) -> TodoEntry {
-    let status = match text(step, "status") {
-        "inProgress" => TodoStatus::InProgress,
-        "completed" => TodoStatus::Completed,
-        _ => TodoStatus::Pending,
-    };
-    TodoEntry { text: clip(text(step, "step"), 500), status }
-}
-
-/// Says what came of a turn.
-fn outcome(ended: &Value) -> (Outcome, Option<String>) {
-    let error = &ended["error"];
-    let info = &error["codexErrorInfo"];
-    match text(ended, "status") {
-        "completed" => (Outcome::Completed, None),
-        "interrupted" => (Outcome::Interrupted, Some(STOPPED.to_owned())),
-        _ => {
-            let status = info.as_object().and_then(|info| info.values().next()?["httpStatusCode"].as_i64());
-            let message = Some(clip(text(error, "message"), 2_000)).filter(|message| !message.is_empty());
-            let message = message.unwrap_or_else(|| "codex failed".to_owned());
-            let reason = match status.map(|status| status.to_string()) {
-                Some(status) if !message.contains(&status) => format!("{message} (status {status})"),
-                _ => message,
-            };
-            let outcome = if info == "usageLimitExceeded" { Outcome::Limit } else { Outcome::Error };
-            (outcome, Some(reason))
-        }
-    }
-}
-
-/// What the ids of prompts begin with, and those of what stops their turns.
-const PROMPT: &str = "prompt.";
-const INTERRUPT: &str = "interrupt.";
-
-/// What the requests to carry out a plan begin with, which are ours.
-const PLAN: &str = "plan.";
-
 const STOPPED: &str = "it was interrupted";
 
 /// How many of anything are kept; more is nonsense.
 const MOST: usize = 500;
-
-/// What all open items may weigh together, with what was streamed of them.
-const MOST_HELD: usize = 4 * 1024 * 1024;
 
 /// What prompts may weigh together that the program has not taken into its turn.
 const MOST_TOLD: usize = 8 * 1024 * 1024;
@@ -1089,6 +604,5 @@ const MOST_TOLD: usize = 8 * 1024 * 1024;
 /// How many questions may be open at once.
 const MOST_ASKS: usize = 100;
 
-const MOST_ENTRIES: usize = 200;
 const MOST_WARNINGS: usize = 32;
-const LONGEST_PLAN: usize = 64 * 1024;
+const MOST_ENTRIES: usize = 200;
