@@ -287,7 +287,7 @@ fn server(given: &Value, secrets: &mut Secrets) -> Result<Value, String> {
         _ => Err(format!("`{field}` is not an object of texts")),
     };
     match (given["command"].as_str(), given["url"].as_str(), given["type"].as_str()) {
-        (_, _, Some("sse")) => return Err("it has no words for `sse`".to_owned()),
+        (_, _, Some("sse")) => Err("it has no words for `sse`".to_owned()),
         (Some(command), None, _) => {
             let args = match &given["args"] {
                 Value::Null => Vec::new(),
