@@ -212,3 +212,41 @@ fn what_it_would_refuse_is_refused_before() {
         assert_eq!(refused.field, "mcpServers");
     }
 }
+
+#[test]
+fn a_server_that_does_not_start_is_done_without_and_people_are_told() {
+    let asked = std::cell::Cell::new(0);
+    let ready = Answering::start(&spec(), None, |method| match method {
+        "thread/start" if asked.replace(asked.get() + 1) == 0 => {
+            json!({ "error": { "code": -32603, "message": "required MCP servers failed to initialize: lab: gone" } })
+        }
+        _ => well(method),
+    });
+    assert!(ready.prompt().is_ok());
+    let told = |event: &Event| matches!(event, Event::Notice(text) if text.contains("does without servers") && text.contains("lab"));
+    assert!(ready.events.iter().any(told), "{:?}", ready.events);
+}
+
+#[test]
+fn a_thread_that_its_user_has_put_away_is_taken_back() {
+    let asked = std::cell::Cell::new(0);
+    let ready = Answering::start(&spec(), Some("t0"), |method| match method {
+        "thread/resume" if asked.replace(asked.get() + 1) == 0 => {
+            json!({ "error": { "code": -32600, "message": "session t0 is archived. Run `codex unarchive t0`" } })
+        }
+        _ => well(method),
+    });
+    assert!(ready.prompt().is_ok());
+    assert_eq!(ready.params("thread/unarchive"), &json!({ "threadId": "t0" }));
+}
+
+#[test]
+fn where_nobody_trusts_nothing_of_the_place_counts() {
+    let stranger = LaunchSpec { trusted: false, cwd: "/work/below".to_owned(), ..spec() };
+    let ready = Answering::start(&stranger, None, well);
+    let untrusted = json!({ "trust_level": "untrusted" });
+    let projects = json!({ "/work/below": untrusted, "/work": untrusted, "/repository": untrusted });
+    assert_eq!(ready.params("thread/start")["config"]["projects"], projects);
+    let roots = &ready.params("thread/settings/update")["sandboxPolicy"]["writableRoots"];
+    assert_eq!(*roots, json!(["/cache"]), "it writes nothing that somebody's git believes");
+}

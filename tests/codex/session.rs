@@ -66,6 +66,16 @@ impl Talk {
         events(self.read(What::Said(Line::Text(line.to_string()))))
     }
 
+    /// Returns what the session says by itself after the program says a line, and what happened.
+    fn draws(&mut self, line: &Value) -> (Vec<Value>, Vec<Event>) {
+        let steps = self.read(What::Said(Line::Text(line.to_string())));
+        let said = steps.iter().filter_map(|step| match step {
+            Step::Say(line) => Some(serde_json::from_str(line).expect("a line of JSON")),
+            Step::Event(_) => None,
+        });
+        (said.collect(), events(steps))
+    }
+
     fn answers(&mut self, id: &str, result: &Value) -> Vec<Event> {
         self.says(&json!({ "id": id, "result": result }))
     }
@@ -299,4 +309,99 @@ fn a_prompt_that_could_not_be_told_again_waits_for_the_end_of_the_turn() {
     assert_eq!(talk.refuses("prompt.p2", "no active turn to steer"), []);
     let taken = talk.answers("prompt.p2", &json!({ "turn": { "id": "T2" } }));
     assert_eq!(taken, [Event::Delivered(tell_id("prompt.p2")), Event::TurnStarted(Some(tell_id("prompt.p2")))]);
+}
+
+#[test]
+fn a_mode_that_is_refused_is_not_shown_as_taken() {
+    let mut talk = Talk::new(Mode::Default);
+    talk.tell("mode.1", &Tell::Mode(Mode::FullAccess));
+    let events = talk.refuses("mode.1", "not now");
+    assert!(events.contains(&Event::ModeChanged(Mode::Default)), "{events:?}");
+    assert!(events.contains(&Event::Delivered(tell_id("mode.1"))), "{events:?}");
+}
+
+#[test]
+fn changes_that_cross_each_other_all_count_in_the_end() {
+    let mut talk = Talk::new(Mode::Default);
+    // Both are put into words before either is told.
+    let (mode, model) = (Tell::Mode(Mode::Plan), Tell::Model("m2".to_owned()));
+    let lines = [talk.phrase("mode.1", &mode), talk.phrase("model.2", &model)];
+    for (id, line) in ["mode.1", "model.2"].into_iter().zip(lines) {
+        talk.arrives(id, line);
+    }
+    talk.answers("mode.1", &json!({}));
+    let (said, _) = talk.draws(&json!({ "id": "model.2", "result": {} }));
+    let [line] = &said[..] else { panic!("one line: {said:?}") };
+    let settings = &line["params"]["collaborationMode"];
+    assert_eq!((&settings["mode"], &settings["settings"]["model"]), (&json!("plan"), &json!("m2")), "{line}");
+    talk.tell("mode.3", &Tell::Mode(Mode::Default));
+    let (said, _) = talk.draws(&json!({ "id": "mode.3", "result": {} }));
+    assert_eq!(said, Vec::<Value>::new(), "one alone needs no mending");
+}
+
+#[test]
+fn a_turn_that_runs_goes_on_as_it_began_unless_nothing_is_to_be_asked_any_more() {
+    let ask = |id: i64| {
+        let params = json!({ "itemId": "i1", "command": "/bin/bash -lc 'make all'", "cwd": "/" });
+        json!({ "id": id, "method": "item/commandExecution/requestApproval", "params": params })
+    };
+    let mut talk = Talk::busy(Mode::Default);
+    talk.tell("mode.1", &Tell::Mode(Mode::Auto));
+    talk.answers("mode.1", &json!({}));
+    let (said, events) = talk.draws(&ask(1));
+    assert!(said.is_empty() && matches!(&events[..], [Event::Asked(_)]), "{said:?} {events:?}");
+    talk.tell("mode.2", &Tell::Mode(Mode::FullAccess));
+    talk.answers("mode.2", &json!({}));
+    let (said, events) = talk.draws(&ask(2));
+    assert_eq!((said, events), (vec![json!({ "id": 2, "result": { "decision": "accept" } })], Vec::new()));
+    talk.tell("mode.3", &Tell::Mode(Mode::Default));
+    let events = talk.answers("mode.3", &json!({}));
+    let told = events.iter().any(|event| matches!(event, Event::Notice(text) if text.contains("goes on as it began")));
+    assert!(told, "{events:?}");
+}
+
+#[test]
+fn always_is_for_the_same_command_in_the_same_directory() {
+    let mut talk = Talk::busy(Mode::Default);
+    let mut options = |cwd: &str| {
+        let params = json!({ "itemId": "i1", "command": "make", "cwd": cwd });
+        let line = json!({ "id": cwd, "method": "item/commandExecution/requestApproval", "params": params });
+        match &talk.says(&line)[..] {
+            [Event::Asked(ask)] => ask.options.len(),
+            other => panic!("a question: {other:?}"),
+        }
+    };
+    assert_eq!((options("/"), options("/elsewhere")), (1, 0));
+}
+
+#[test]
+fn what_stops_a_prompt_waits_until_that_runs() {
+    let mut talk = Talk::busy(Mode::Default);
+    talk.tell("prompt.p2", &prompt("and this"));
+    let stop = |talk: &Talk, id: &str| talk.session.phrase(&tell_id(id), &Tell::Interrupt {});
+    assert_eq!(stop(&talk, "interrupt.p2"), Err(Unsaid::NotYet), "it would stop another one");
+    assert!(stop(&talk, "interrupt.p1").is_ok());
+    talk.completes("T1", "completed");
+    talk.refuses("prompt.p2", "no active turn to steer");
+    talk.answers("prompt.p2", &json!({ "turn": { "id": "T2" } }));
+    talk.notifies("turn/started", &json!({ "turn": { "id": "T2" } }));
+    assert!(stop(&talk, "interrupt.p2").is_ok_and(|line| line.contains("T2")));
+}
+
+#[test]
+fn settings_that_break_while_it_runs_do_no_harm() {
+    let mut talk = Talk::new(Mode::Default);
+    let warning = json!({ "summary": "Invalid configuration; using defaults.", "details": "config.toml:1:1" });
+    assert_eq!(talk.notifies("configWarning", &warning), []);
+    assert!(talk.session.phrase(&tell_id("prompt.p1"), &prompt("go")).is_ok());
+}
+
+#[test]
+fn what_is_typed_into_a_program_that_runs_is_shown() {
+    let mut talk = Talk::busy(Mode::FullAccess);
+    let begun = json!({ "type": "commandExecution", "id": "i1", "command": "python3 -i", "status": "inProgress" });
+    talk.notifies("item/started", &json!({ "item": begun }));
+    let typed = json!({ "itemId": "i1", "stdin": "print(1)\n" });
+    let events = talk.notifies("item/commandExecution/terminalInteraction", &typed);
+    assert_eq!(events, [Event::Notice("typed into `python3 -i`: print(1)".to_owned())]);
 }

@@ -310,6 +310,9 @@ impl Transcript {
             "item/reasoning/summaryPartAdded" if params["summaryIndex"].as_i64() > Some(0) => {
                 self.streamed(&value::id(params, "itemId"), "\n\n", out);
             }
+            "item/commandExecution/terminalInteraction" => {
+                self.typed(&value::id(params, "itemId"), text(params, "stdin"), out)
+            }
             "item/completed" => self.item_completed(&params["item"], out),
             "turn/plan/updated" => {
                 let entries = params["plan"].as_array().into_iter().flatten().take(MOST_ENTRIES).map(entry).collect();

@@ -69,6 +69,15 @@ impl Transcript {
         out.push(Step::Event(Event::Wrote { item_id: open.item.item_id.clone(), text: piece.to_owned() }));
     }
 
+    /// The model has typed something into a command that runs: there is no item for that.
+    pub(super) fn typed(&self, id: &str, typed: &str, out: &mut Vec<Step>) {
+        let Some(Content::ToolCall(call)) = self.items.get(id).map(|open| &open.item.content) else { return };
+        if !typed.trim().is_empty() {
+            let said = format!("typed into `{}`: {}", call.title, clip(typed.trim(), 500));
+            out.push(Step::Event(Event::Notice(said)));
+        }
+    }
+
     pub(super) fn item_completed(&mut self, ended: &Value, out: &mut Vec<Step>) {
         let Some(mut item) = item::read(ended, true) else { return };
         // Whatever ends has begun; of one that was cut off, this comes late.
