@@ -114,7 +114,7 @@ impl Program {
     pub(crate) fn mode(&self) -> Option<&Mode> {
         match self {
             Program::Shell(_) => None,
-            Program::Talk(talker) => Some(&talker.mode).filter(|_| !talker.unready),
+            Program::Talk(talker) => Some(&talker.mode).filter(|_| !talker.unready && !talker.forgetful),
         }
     }
 

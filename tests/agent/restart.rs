@@ -326,7 +326,7 @@ impl Life {
         if let Some((run, it)) = self.world.runs.last_key_value().filter(|(_, it)| it.alive)
             && let Some(acts) = it.program.mode().filter(|_| changes.outdated_run != *run)
         {
-            assert_eq!(acts, mode, "how run {run} acts");
+            assert_eq!(acts, mode, "how run {run} acts\n{}", self.story());
         }
         if let Some((asked, whims)) = &self.mode_asked
             && *whims == self.whims()
