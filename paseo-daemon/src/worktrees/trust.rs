@@ -91,16 +91,21 @@ impl Known {
         };
         let mut unreadable = Vec::new();
         for tree in registered(repository)? {
-            let tips = head_of(repository, &tree.git_dir);
             match read_note(&tree.git_dir) {
+                // What a trusted one has by now is not asked, as that takes longer than all else.
+                Ok(Some(note)) if note.trusted => {
+                    add(&note, Vec::new());
+                    trusted_names.extend(names(&note));
+                }
                 Ok(Some(note)) => {
-                    add(&note, tips.into_iter().chain(id(note.start())).collect());
-                    trusted_names.extend(names(&note).into_iter().filter(|_| note.trusted));
+                    let tips = head_of(repository, &tree.git_dir).into_iter().chain(id(note.start()));
+                    add(&note, tips.collect());
                 }
                 Ok(None) => {}
                 Err(error) => {
                     tracing::warn!("{error}");
-                    unreadable.push(Suspect { tips: tips.into_iter().collect(), base: Vec::new() });
+                    let tips = head_of(repository, &tree.git_dir).into_iter().collect();
+                    unreadable.push(Suspect { tips, base: Vec::new() });
                 }
             }
         }
