@@ -1,11 +1,13 @@
 //! The agents of this daemon, and what is done with them.
 
 mod activity;
+pub(crate) mod courier;
 mod create;
 mod list;
 mod read;
 mod registry;
 mod wait;
+mod wish;
 
 use std::fs;
 use std::io;
@@ -18,12 +20,13 @@ use paseo_sdk::catalogue::{
 };
 use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::machine::agent::{Input, View, as_it_is};
-use paseo_sdk::model::{Agent, AgentId, AgentRef, Mode, Prompt};
-use paseo_sdk::operation::{Caller, Handle, Principal};
+use paseo_sdk::model::{Agent, AgentId, AgentRef, Mode, Prompt, Speaker};
+use paseo_sdk::operation::{Caller, Handle, Operation as _, Principal};
 use paseo_sdk::provider::Provider;
 
 pub(crate) use self::list::{Whereabouts, belongs};
 pub(crate) use self::registry::{Owned, Registry, has_left, load};
+use self::wish::Wish;
 use crate::Core;
 use crate::config::Scope;
 use crate::owner::blocking;
@@ -34,17 +37,26 @@ impl Handle<SendAgentPrompt> for Core {
     async fn handle(&self, caller: Caller, request: SendAgentPrompt) -> Result<AgentOutcome, ApiError> {
         check_prompt("prompt", &request.prompt)?;
         let owned = self.acted_on(&caller, &request.agent_id).await?;
-        let mode = owned.live.view().agent.mode.clone();
-        if self.calling(&caller)?.is_some_and(|calling| calling.live.view().agent.mode.rank() < mode.rank()) {
-            let message = format!("an agent may not prompt one in mode `{mode}`, which it does not have itself");
-            return Err(ApiError::new(Code::Forbidden, message).hint("ask your user to do it"));
+        let prompt_id = request.prompt_id.clone().map_or_else(fresh_id, Ok)?;
+        if request.notify_on_finish {
+            self.notified(&caller)?;
         }
-        let prompt_id = request.prompt_id.map_or_else(fresh_id, Ok)?;
-        let prompt = Prompt { text: request.prompt, images: request.images, raw: request.raw, note: None };
+        if !owned.live.view().knows(&prompt_id) {
+            let mode = owned.live.view().agent.mode.clone();
+            self.raise(&caller, &mode, || prompt_wish(&owned, &mode, &request)).await?;
+            self.report_back(&caller, &owned, request.notify_on_finish).await?;
+        }
+        let from = self.speaker(&caller)?;
+        let prompt =
+            Prompt { text: request.prompt, images: request.images, raw: request.raw, from, ..Prompt::default() };
         owned.tell(Input::Prompt { id: prompt_id.clone(), prompt, when_busy: request.when_busy }).await?;
         Ok(match request.background {
             true => as_it_is(&owned.live.view().agent, Some(&prompt_id)),
-            false => self.wait(&owned, Some(&prompt_id), WaitUntil::Attention).await,
+            false => {
+                let answer = self.wait(&owned, Some(&prompt_id), WaitUntil::Attention).await;
+                self.witness(&caller, &owned, &answer).await?;
+                answer
+            }
         })
     }
 }
@@ -60,6 +72,7 @@ impl Handle<UpdateAgent> for Core {
             owned.note(self.doubts(&owned.kind_name(), Some(model), None)).await?;
         }
         owned.tell(Input::Update { title: request.title, labels: request.labels, model: request.model }).await?;
+        self.sign(&caller, &owned, "changed what it is called, or its model").await?;
         Ok(owned.live.view().agent.clone())
     }
 }
@@ -67,15 +80,11 @@ impl Handle<UpdateAgent> for Core {
 impl Handle<SetAgentMode> for Core {
     async fn handle(&self, caller: Caller, request: SetAgentMode) -> Result<Agent, ApiError> {
         let owned = self.acted_on(&caller, &request.agent_id).await?;
-        if let Some(calling) = self.calling(&caller)?
-            && request.mode.rank() > calling.live.view().agent.mode.rank()
-        {
-            let message = format!("mode: an agent may not give the mode `{}`, which it does not have", request.mode);
-            return Err(ApiError::new(Code::Forbidden, message).hint("ask your user to do it"));
-        }
         check_mode(owned.provider, &request.mode)?;
         self.launcher.check_mode(owned.provider, &owned.kind_name(), &owned.live.id, &request.mode)?;
-        owned.tell(Input::SetMode(request.mode)).await?;
+        self.raise(&caller, &request.mode, || mode_wish(&owned, &request.mode)).await?;
+        owned.tell(Input::SetMode(request.mode.clone())).await?;
+        self.sign(&caller, &owned, &format!("changed its mode to {}", request.mode)).await?;
         Ok(owned.live.view().agent.clone())
     }
 }
@@ -94,13 +103,20 @@ impl Handle<CancelAgent> for Core {
                     || now.prompt_id.as_ref().is_some_and(|prompt| queued.contains(prompt))
             }) || view.agent.queued.iter().any(|prompt| queued.contains(prompt))
         };
-        Ok(owned.until(|view| !goes_on(view)).await)
+        let agent = owned.until(|view| !goes_on(view)).await;
+        self.sign(&caller, &owned, "stopped it").await?;
+        self.witness_state(&caller, &owned).await?;
+        Ok(agent)
     }
 }
 
 impl Handle<ArchiveAgent> for Core {
     async fn handle(&self, caller: Caller, request: ArchiveAgent) -> Result<Agent, ApiError> {
-        self.acted_on(&caller, &request.agent_id).await?.archive().await
+        let owned = self.acted_on(&caller, &request.agent_id).await?;
+        let agent = owned.archive().await?;
+        self.sign(&caller, &owned, "archived it").await?;
+        self.witness_state(&caller, &owned).await?;
+        Ok(agent)
     }
 }
 
@@ -111,12 +127,47 @@ impl Handle<DeleteAgent> for Core {
         let _alone = self.agents.alone(&agent_id).await;
         let owned = self.agents.find(&request.agent_id)?;
         owned.retire().await?;
+        courier::deliver(&self.agents, &owned).await?;
         // From here to the end there is no await: a client that goes away leaves no agent half deleted.
         self.agents.remove(&agent_id);
         owned.live.remove();
         let removed = blocking(|| registry::delete(&self.home.agents(), agent_id.as_str()));
         removed.map_err(|error| internal(format!("some files of agent {agent_id} are still there: {error}")))?;
         Ok(DeletedAgent { agent_id })
+    }
+}
+
+/// What a person is asked when an agent says something to a freer one.
+fn prompt_wish(owned: &Owned, mode: &Mode, request: &SendAgentPrompt) -> Wish<'static> {
+    let Agent { agent_id, title, .. } = owned.live.view().agent.clone();
+    Wish {
+        operation: SendAgentPrompt::NAME,
+        title: format!("say this to agent “{title}” ({agent_id}), which is in mode {mode}: {}", clip(&request.prompt)),
+        reason: FREER.to_owned(),
+        input: serde_json::json!({ "agentId": agent_id, "promptId": request.prompt_id, "prompt": request.prompt }),
+    }
+}
+
+/// What a person is asked when an agent gives a mode that it does not have.
+fn mode_wish(owned: &Owned, mode: &Mode) -> Wish<'static> {
+    let Agent { agent_id, title, mode: now, .. } = owned.live.view().agent.clone();
+    Wish {
+        operation: SetAgentMode::NAME,
+        title: format!("change the mode of agent “{title}” ({agent_id}) from {now} to {mode}"),
+        reason: FREER.to_owned(),
+        input: serde_json::json!({ "agentId": agent_id, "mode": mode }),
+    }
+}
+
+/// Why a person is asked.
+const FREER: &str = "It is freer than the mode of the agent that asks.";
+
+/// Returns the beginning of a text, in one line.
+fn clip(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(200) {
+        Some((cut, _)) => format!("{}…", &line[..cut]),
+        None => line,
     }
 }
 
@@ -184,6 +235,47 @@ impl Core {
         })
     }
 
+    /// Returns who speaks when a caller says something; none for the user.
+    pub(crate) fn speaker(&self, caller: &Caller) -> Result<Option<Speaker>, ApiError> {
+        Ok(self.calling(caller)?.map(|calling| {
+            let Agent { agent_id, title, .. } = calling.live.view().agent.clone();
+            Speaker { agent_id, title }
+        }))
+    }
+
+    /// Writes into an agent's timeline what another one has done with it.
+    pub(crate) async fn sign(&self, caller: &Caller, owned: &Owned, what: &str) -> Result<(), ApiError> {
+        match self.speaker(caller)? {
+            Some(speaker) if speaker.agent_id != owned.live.id => owned.note(vec![format!("{speaker} {what}")]).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the agent that is told when another one finishes: the one that calls.
+    fn notified(&self, caller: &Caller) -> Result<AgentId, ApiError> {
+        let refused = |code, message: &str| {
+            Err(ApiError::new(code, format!("notifyOnFinish: {message}"))
+                .hint("leave it out, and use `wait_for_agent`")
+                .details(serde_json::json!({ "field": "notifyOnFinish" })))
+        };
+        match self.calling(caller)? {
+            Some(calling) if calling.provider.traits().converses => Ok(calling.live.id.clone()),
+            Some(calling) => refused(
+                Code::Unsupported,
+                &format!("an agent of `{}` would carry out whatever it is told", calling.provider.name()),
+            ),
+            None => refused(Code::InvalidArgument, "only an agent that calls can be told"),
+        }
+    }
+
+    /// Lets an agent report to the one that calls, where that is asked for.
+    async fn report_back(&self, caller: &Caller, owned: &Owned, wanted: bool) -> Result<(), ApiError> {
+        match wanted {
+            true => owned.tell(Input::ReportTo(self.notified(caller)?)).await,
+            false => Ok(()),
+        }
+    }
+
     /// Refuses what is for people only.
     pub(crate) fn only_people(&self, caller: &Caller, what: &str) -> Result<(), ApiError> {
         match &caller.who {
@@ -207,11 +299,15 @@ impl Core {
                 Scope::Repository => self.worktrees.same_repository(&directory(&calling), &directory(&owned)).await,
                 Scope::All => true,
             };
-        match within {
-            true => Ok(owned),
-            false => Err(ApiError::new(Code::Forbidden, format!("agent {other} is beyond what this agent may act on"))
-                .hint("ask your user, who may widen `scope` in config.json")),
+        if within {
+            return Ok(owned);
         }
+        let why = match self.scope {
+            Scope::Own => "this agent did not start it, and may act on no other one",
+            Scope::Repository | Scope::All => "this agent did not start it, and it works in another repository",
+        };
+        Err(ApiError::new(Code::Forbidden, format!("agent {other} is out of reach: {why}"))
+            .hint("ask your user, who may widen `scope` in config.json"))
     }
 
     /// Returns whether `ancestor` created `agent`, or one of those that did.

@@ -65,6 +65,8 @@ points! {
     MemorySaved "memory-saved",
     /// The outbox is emptied of what the memory knows.
     OutboxRewritten "outbox-rewritten",
+    /// A report is in the file of the agent that it is for, and the one that made it does not know.
+    ReportArrived "report-arrived",
     /// A shim was asked to carry its journal over.
     Carried "carried",
     /// What an earlier life left of an agent is read, and its process is not found yet.

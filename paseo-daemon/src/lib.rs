@@ -184,6 +184,7 @@ impl Daemon {
         let mut beside = JoinSet::new();
         let worktrees = core.worktrees.clone();
         beside.spawn(async move { worktrees.resume().await });
+        beside.spawn(agents::courier::run(core.agents.clone(), core.watchers.clone()));
         Ok(Daemon { core, server: Arc::new(server), lock, tokens, _beside: beside })
     }
 
@@ -220,6 +221,8 @@ impl Daemon {
     }
 
     async fn close(self) -> Lock {
+        // What calls hold, their next ones take up again.
+        self.core.closing.send_if_modified(|closing| closing.is_none() && closing.replace(Closing::Stop).is_none());
         self.server.shutdown().await;
         self.core.agents.leave().await;
         tracing::info!("stopped");

@@ -343,7 +343,11 @@ impl Owner {
     /// Returns why the program has no words for an answer that it waits for: nothing would come of one that was accepted.
     fn no_answer(&self, input: &Input) -> Option<String> {
         let Input::Answer { request_id, decision } = input else { return None };
-        self.live.view().agent.permissions.iter().find(|asked| asked.request_id == *request_id)?;
+        let view = self.live.view();
+        view.agent.permissions.iter().find(|asked| asked.request_id == *request_id)?;
+        if view.wishes.iter().any(|wish| wish.permission.request_id == *request_id) {
+            return None;
+        }
         let tell = Tell::Answer { request_id: request_id.clone(), decision: decision.clone() };
         match self.process.as_ref()?.session.phrase(&TellId::default(), &tell) {
             Err(Unsaid::Never(reason)) => Some(reason),
@@ -558,6 +562,12 @@ fn explain(refusal: &Refusal) -> ApiError {
     match refusal {
         Refusal::Conflict(_) => {
             ApiError::new(Code::Conflict, message).hint("give each prompt an id of its own, or none")
+        }
+        Refusal::TooManyReports => {
+            ApiError::new(Code::Unavailable, message).hint("they are told when the agent has no turn")
+        }
+        Refusal::TooManyWishes => {
+            ApiError::new(Code::Unavailable, message).hint("`paseo permit ls` shows them; wait for the answers")
         }
         Refusal::Full => ApiError::new(Code::Unavailable, message).hint("wait for the agent, or stop it"),
         Refusal::Unsupported(_) => ApiError::new(Code::Unsupported, message),

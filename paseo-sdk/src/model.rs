@@ -6,6 +6,7 @@ mod text;
 mod time;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -234,6 +235,9 @@ pub struct PermissionOption {
     pub option_id: String,
     /// What a person reads.
     pub label: String,
+    /// The mode that the agent is in afterwards, where choosing this changes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
 }
 
 /// How a permission is answered.
@@ -284,6 +288,36 @@ pub struct Prompt {
     /// What paseo adds about what happened in between; no caller gives it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// The agent that says it; none for the user and for paseo.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Speaker>,
+    /// The keys of the reports that it is made of, where paseo says it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reports: Vec<String>,
+}
+
+impl Prompt {
+    /// Returns whether both say the same, whoever says it.
+    #[must_use]
+    pub fn says_the_same(&self, other: &Prompt) -> bool {
+        self.text == other.text && self.images == other.images && self.raw == other.raw
+    }
+}
+
+/// An agent that says something to another one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Speaker {
+    /// The agent.
+    pub agent_id: AgentId,
+    /// What it was called when it said so.
+    pub title: String,
+}
+
+impl fmt::Display for Speaker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "agent “{}” ({})", self.title, self.agent_id)
+    }
 }
 
 /// A picture in a prompt.

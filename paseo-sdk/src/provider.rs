@@ -151,6 +151,9 @@ pub struct Traits {
     pub images: bool,
     /// Whether a prompt can be said into a running turn.
     pub steers: bool,
+    /// Whether it understands words. One that does not carries out whatever it is told, and is told nothing that nobody
+    /// has written for it.
+    pub converses: bool,
     /// How long an idle process is kept, in milliseconds; 0 to let it end with its turn.
     pub linger: i64,
     /// How long its model may say nothing before the turn is stopped, in milliseconds; none for as long as it likes.
@@ -380,6 +383,17 @@ pub enum Tell {
     Mode(Mode),
     /// Which model it shall use from now on.
     Model(String),
+}
+
+impl Tell {
+    /// Returns whether both tell the same, whoever says it.
+    #[must_use]
+    pub fn is_the_same(&self, other: &Tell) -> bool {
+        match (self, other) {
+            (Tell::Prompt(one), Tell::Prompt(other)) => one.says_the_same(other),
+            _ => self == other,
+        }
+    }
 }
 
 /// What a record made a session do or say.

@@ -35,6 +35,7 @@ impl Kind {
                 resumes: true,
                 images: false,
                 steers: true,
+                converses: true,
                 linger: LINGER,
                 stall: Some(SILENCE),
             },

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use paseo_sdk::catalogue::WhenBusy;
-use paseo_sdk::item::{Happening, Origin};
+use paseo_sdk::item::{Content, Happening, Origin};
 use paseo_sdk::machine::Machine;
-use paseo_sdk::machine::agent::{Agent, Fact, Heard, Input, Memory, Output, Progress, prompt_tell};
+use paseo_sdk::machine::agent::{Agent, Fact, Heard, Input, Memory, Output, Progress, Report, prompt_tell};
 use paseo_sdk::machine::outbox;
-use paseo_sdk::model::{Behavior, Decision, Mode, PromptId, Status};
+use paseo_sdk::model::{Behavior, Decision, Mode, Outcome, Permission, PermissionKind, PromptId, RequestId, Status};
 use paseo_sdk::provider::{Line, Step, What};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -21,7 +21,7 @@ use super::world::{Died, Tally, World, about, prompt};
 type Moment = (u8, u8);
 
 /// How many kinds of moments there are.
-const KINDS: u8 = 30;
+const KINDS: u8 = 32;
 
 /// What people ask for.
 const MODES: [Mode; 4] = [Mode::Plan, Mode::Default, Mode::Auto, Mode::FullAccess];
@@ -107,6 +107,12 @@ struct Life {
     withdrawn: BTreeMap<PromptId, usize>,
     /// The mode that somebody asked for, and how often programs had changed theirs by themselves by then.
     mode_asked: Option<(Mode, u32)>,
+    /// How many reports it was to be told, and the keys of those that it was told otherwise.
+    reports: u8,
+    witnessed: BTreeSet<String>,
+    /// The keys of its own reports of which it knows that they have arrived, and of what it was to keep for itself.
+    arrived: BTreeSet<String>,
+    unreported: BTreeSet<String>,
     /// What a client asked for when the daemon died: it asks again.
     unanswered: Option<Input>,
 }
@@ -116,7 +122,21 @@ impl Life {
         let world = World::new(kind, mode.clone());
         let (accepted, withdrawn) = (BTreeMap::new(), BTreeMap::new());
         let watchers = std::array::from_fn(|_| Watcher::new());
-        Life { kind, mode, world, power_fails, watchers, accepted, withdrawn, mode_asked: None, unanswered: None }
+        Life {
+            kind,
+            mode,
+            world,
+            power_fails,
+            watchers,
+            accepted,
+            withdrawn,
+            mode_asked: None,
+            reports: 0,
+            witnessed: BTreeSet::new(),
+            arrived: BTreeSet::new(),
+            unreported: BTreeSet::new(),
+            unanswered: None,
+        }
     }
 
     /// Lets one thing happen. A daemon that dies of it is started again later.
@@ -124,7 +144,7 @@ impl Life {
         self.world.now = self.world.now.plus(7);
         self.world.luck = how;
         let what = what % KINDS;
-        if what < 14 && (self.wake().is_err() || self.unanswered.is_some()) {
+        if (what < 14 || what >= 30) && (self.wake().is_err() || self.unanswered.is_some()) {
             return;
         }
         let run = self.world.runs.last_key_value().map_or(0, |(run, _)| *run);
@@ -171,6 +191,7 @@ impl Life {
                 self.watchers[usize::from(what - 27)].go_on(&self.world, how);
                 Ok(())
             }
+            30 | 31 => self.news(how),
             26 => {
                 self.world.full = Some(how);
                 Ok(())
@@ -211,6 +232,39 @@ impl Life {
         Input::Prompt { id: format!("p{number}").parse().expect("this is an id"), prompt: prompt(&text), when_busy }
     }
 
+    /// Lets something happen between this agent and others: one that it reports to, and those that report to it.
+    fn news(&mut self, how: u8) -> Result<(), Died> {
+        let view = self.world.view();
+        match how % 8 {
+            0 => self.ask(Input::ReportTo("a0".parse().expect("this is an id"))),
+            1..=3 if self.kind != Kind::Shell => {
+                // Now and then one that is known already, as after a daemon that died in between.
+                let number = if how.is_multiple_of(3) { self.reports / 2 } else { self.reports };
+                self.ask(Input::Report(Report { key: format!("r{number}"), text: format!("news r{number};") }))
+            }
+            4 | 5 => self.carry_reports(),
+            6 => match view.reports.incoming.last() {
+                Some(report) => self.ask(Input::Witnessed(vec![report.key.clone()])),
+                None => Ok(()),
+            },
+            _ => match view.wishes.first() {
+                Some(wish) => self.ask(Input::WishEnded(wish.permission.request_id.clone())),
+                None if view.agent.pid.is_some() => self.ask(Input::Wish(Box::new(wish(how)))),
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// Carries what it reports to where that goes.
+    fn carry_reports(&mut self) -> Result<(), Died> {
+        let outgoing = self.world.view().reports.outgoing;
+        let keys: Vec<_> = outgoing.into_iter().map(|outgoing| outgoing.report.key).collect();
+        match keys.is_empty() {
+            true => Ok(()),
+            false => self.ask(Input::Reported(keys)),
+        }
+    }
+
     fn ask_about_permission(&mut self, how: u8) -> Result<(), Died> {
         let Some(permission) = self.world.view().agent.permissions.first().cloned() else { return Ok(()) };
         let decision =
@@ -222,6 +276,15 @@ impl Life {
     fn ask(&mut self, input: Input) -> Result<(), Died> {
         self.unanswered = Some(input.clone());
         let (mode, whims) = (self.world.view().agent.mode, self.whims());
+        match &input {
+            // Where the daemon dies of it, it may be the one or the other.
+            Input::Witnessed(keys) => self.witnessed.extend(keys.clone()),
+            Input::ReportTo(_) => {
+                let ended = self.world.view().agent.last_turn;
+                self.unreported.extend(ended.map(|end| end.turn_id.to_string()));
+            }
+            _ => {}
+        }
         self.world.put_off = false;
         let answer = self.world.tell(input.clone())?;
         if answer.is_ok() && self.world.put_off {
@@ -242,6 +305,8 @@ impl Life {
                     self.withdrawn.entry(id).or_insert(times);
                 }
             }
+            (Input::Report(report), Ok(())) if report.key == format!("r{}", self.reports) => self.reports += 1,
+            (Input::Reported(keys), Ok(())) => self.arrived.extend(keys),
             (Input::SetMode(asked), Ok(())) if asked != mode => self.mode_asked = Some((asked, whims)),
             // Where it acts so already, nothing is changed, unless a daemon did that which died before it answered.
             (Input::SetMode(asked), Ok(())) => {
@@ -266,7 +331,10 @@ impl Life {
         let Some(daemon) = &self.world.daemon else { return };
         let view = self.world.view();
         let status = view.agent.status;
-        if matches!(status, Status::Running | Status::Waiting) {
+        let again = view.reports.outgoing.iter().find(|outgoing| self.arrived.contains(&outgoing.report.key));
+        assert_eq!(again, None, "what has arrived is reported again");
+        // A wish may outlive the process of the one who has it for as long as its journal is not read.
+        if status == Status::Running || status == Status::Waiting && view.wishes.is_empty() {
             assert!(view.agent.pid.is_some(), "{status:?} without a process");
         }
         if status == Status::Starting {
@@ -296,7 +364,13 @@ impl Life {
             if before == after {
                 let agent = &self.world.daemon.as_ref().expect("it lives").agent;
                 if agent.deadline().is_none() && !agent.has_process() {
-                    return;
+                    if self.world.view().reports.incoming.is_empty() {
+                        return;
+                    }
+                    // Somebody has stopped or archived it before it was told; it is told with the next prompt.
+                    let id = "last".parse().expect("this is an id");
+                    let last = Input::Prompt { id, prompt: prompt("last"), when_busy: WhenBusy::Queue };
+                    self.ask(last).expect("nothing kills it");
                 }
                 self.world.pass(1_000_000).expect("nothing kills it");
             }
@@ -364,6 +438,34 @@ impl Life {
         }
     }
 
+    /// What it was to be told of others is in its timeline once, and so is what it reports.
+    fn judge_reports(&self) {
+        let view = self.world.view();
+        assert_eq!(view.reports.incoming, [], "something is left to be told\n{}", self.story());
+        let said = |key: &str| {
+            let news = format!("news {key};");
+            let says = |entry: &&paseo_sdk::item::Entry| match &entry.what {
+                Happening::ItemClosed { item } => {
+                    matches!(&item.content, Content::UserMessage { text, .. } if text.contains(&news))
+                }
+                _ => false,
+            };
+            self.world.disk.log.iter().filter(says).count()
+        };
+        for key in (0..self.reports).map(|number| format!("r{number}")) {
+            let (times, least) = (said(&key), usize::from(!self.witnessed.contains(&key)));
+            assert!((least..=1).contains(&times), "{key} is told {times} times\n{}", self.story());
+        }
+        if let (Some(_), Some(end), None) = (&view.reports.to, &view.agent.last_turn, view.agent.archived_at)
+            && !self.unreported.contains(end.turn_id.as_str())
+        {
+            let key = format!("a1:end:{}", end.turn_id);
+            let made = view.reports.outgoing.iter().any(|outgoing| outgoing.report.key == key);
+            assert!(made || self.arrived.contains(&key), "{key} is not reported\n{}", self.story());
+            assert_ne!(end.outcome, Outcome::Completed, "it reports for ever");
+        }
+    }
+
     fn story(&self) -> String {
         let journals =
             self.world.runs.iter().map(|(run, it)| (run, it.journal.iter().collect::<Vec<_>>())).collect::<Vec<_>>();
@@ -406,6 +508,7 @@ impl Life {
             assert_eq!(said.count(), 1, "what {id} says is in the timeline\n{}", self.story());
         }
         self.judge_notes();
+        self.judge_reports();
         // The journal may have lost what the timeline has not.
         let lost = |origin: &Origin| {
             self.world.runs.get(&origin.run).is_some_and(|run| run.journal.lost.contains(&origin.record))
@@ -455,6 +558,20 @@ impl Life {
             }
         }
         entries
+    }
+}
+
+/// What it wants of paseo.
+fn wish(how: u8) -> Permission {
+    Permission {
+        request_id: RequestId(format!("w{}", how % 3)),
+        agent_id: "a1".parse().expect("this is an id"),
+        kind: PermissionKind::Other,
+        title: "act more freely".to_owned(),
+        description: None,
+        input: serde_json::Value::Null,
+        options: Vec::new(),
+        asked_at: paseo_sdk::model::Timestamp(0),
     }
 }
 

@@ -6,7 +6,9 @@ use std::iter::Sum;
 
 use paseo_sdk::item::{Content, Entry, Happening};
 use paseo_sdk::machine::Machine;
-use paseo_sdk::machine::agent::{About, Agent, Changes, Fact, Heard, Input, Memory, Output, Progress, Refusal, View};
+use paseo_sdk::machine::agent::{
+    About, Agent, Changes, Fact, Heard, Input, Memory, Output, Progress, Refusal, Reports, View,
+};
 use paseo_sdk::machine::timeline::{self, Timeline};
 use paseo_sdk::model::{self, Mode, Prompt, Timestamp};
 use paseo_sdk::provider::{Event, Exit, LaunchSpec, Line, Record, Session, Step, Tell, TellId, Unsaid, What};
@@ -756,6 +758,8 @@ pub(crate) fn about(mode: Mode) -> About {
         labels: BTreeMap::new(),
         parent: None,
         request: String::new(),
+        reports: Reports::default(),
+        wishes: Vec::new(),
         created_at: Timestamp(0),
         updated_at: Timestamp(0),
         archived_at: None,

@@ -63,7 +63,8 @@ fn a_question_in_another_shape_is_a_permission_like_others() {
 
 #[test]
 fn every_option_has_a_key_of_its_own() {
-    let option = |id: &str, label: &str| PermissionOption { option_id: id.to_owned(), label: label.to_owned() };
+    let option =
+        |id: &str, label: &str| PermissionOption { option_id: id.to_owned(), label: label.to_owned(), mode: None };
     let options = vec![
         option("no", "not ever"),
         option("always", "always allow"),

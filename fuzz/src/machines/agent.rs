@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use paseo_sdk::catalogue::WhenBusy;
-use paseo_sdk::machine::agent::{About, Agent, Changes, Fact, Heard, Input, Memory, Position, Progress, prompt_tell};
+use paseo_sdk::machine::agent::{
+    About, Agent, Changes, Fact, Heard, Input, Memory, Position, Progress, Report, Reports, prompt_tell,
+};
 use paseo_sdk::machine::outbox::{Fate, Line};
 use paseo_sdk::model::{
-    Behavior, Decision, Image, Mode, PermissionKind, PermissionOption, Prompt, RequestId, Timestamp,
+    Behavior, Decision, Image, Mode, Permission, PermissionKind, PermissionOption, Prompt, RequestId, Timestamp,
 };
 use paseo_sdk::provider::{Ask, Ending, Event, Exit, Tell, TellId, Traits};
 use serde_json::Value;
@@ -42,6 +44,8 @@ fn about() -> About {
         labels: BTreeMap::new(),
         parent: None,
         request: String::new(),
+        reports: Reports::default(),
+        wishes: Vec::new(),
         created_at: Timestamp(0),
         updated_at: Timestamp(0),
         archived_at: None,
@@ -50,7 +54,7 @@ fn about() -> About {
 
 /// Decides what an agent is told; `record` is the last record of its journal, which mostly goes on by one.
 fn input(bytes: &mut Bytes<'_>, record: &mut i64) -> Input {
-    match bytes.below(21) {
+    match bytes.below(24) {
         0..=3 => Input::Prompt { id: bytes.prompt_id(), prompt: prompt(bytes), when_busy: when_busy(bytes) },
         4 | 5 => Input::Answer { request_id: request_id(bytes), decision: decision(bytes) },
         6 => match bytes.below(3) {
@@ -68,6 +72,16 @@ fn input(bytes: &mut Bytes<'_>, record: &mut i64) -> Input {
         12 => Input::NotLaunched { run: bytes.number(3), reason: bytes.word() },
         13 => Input::Unsayable { id: tell_id(bytes), reason: bytes.word() },
         14 => Input::Trouble(bytes.word()),
+        15 => match bytes.below(4) {
+            0 => Input::ReportTo("b1".parse().expect("this is an id")),
+            1 => Input::Report(Report { key: bytes.word(), text: bytes.word() }),
+            2 => Input::Reported(bytes.some(2, Bytes::word)),
+            _ => Input::Witnessed(bytes.some(2, Bytes::word)),
+        },
+        16 => match bytes.flag() {
+            true => Input::Wish(Box::new(permission(bytes))),
+            false => Input::WishEnded(request_id(bytes)),
+        },
         _ => {
             *record = if bytes.below(8) == 0 { bytes.number(6) } else { *record + 1 };
             Input::Heard(Heard {
@@ -78,6 +92,19 @@ fn input(bytes: &mut Bytes<'_>, record: &mut i64) -> Input {
                 events: bytes.some(3, event),
             })
         }
+    }
+}
+
+fn permission(bytes: &mut Bytes<'_>) -> Permission {
+    Permission {
+        request_id: request_id(bytes),
+        agent_id: "a1".parse().expect("this is an id"),
+        kind: PermissionKind::Other,
+        title: bytes.word(),
+        description: None,
+        input: Value::Null,
+        options: Vec::new(),
+        asked_at: Timestamp(bytes.number(9)),
     }
 }
 
@@ -117,7 +144,11 @@ fn event(bytes: &mut Bytes<'_>) -> Event {
             title: bytes.word(),
             description: bytes.maybe(Bytes::word),
             input: Value::Null,
-            options: bytes.some(1, |bytes| PermissionOption { option_id: bytes.word(), label: String::new() }),
+            options: bytes.some(1, |bytes| PermissionOption {
+                option_id: bytes.word(),
+                label: String::new(),
+                mode: None,
+            }),
         }),
         8 => Event::Withdrawn(request_id(bytes)),
         9 => Event::Notice(bytes.word()),
@@ -169,7 +200,7 @@ pub(crate) fn tell_id(bytes: &mut Bytes<'_>) -> TellId {
 fn prompt(bytes: &mut Bytes<'_>) -> Prompt {
     let image = || Image { media_type: "image/png".to_owned(), data: String::new() };
     let images = if bytes.below(8) == 0 { vec![image()] } else { Vec::new() };
-    Prompt { text: bytes.word(), images, raw: bytes.flag(), note: None }
+    Prompt { text: bytes.word(), images, raw: bytes.flag(), ..Prompt::default() }
 }
 
 fn when_busy(bytes: &mut Bytes<'_>) -> WhenBusy {
@@ -202,8 +233,10 @@ const PLAIN: Traits = Traits {
     resumes: true,
     images: false,
     steers: false,
+    converses: false,
     linger: 0,
     stall: None,
 };
 
-const RICH: Traits = Traits { images: true, steers: true, linger: 60_000, stall: Some(30_000), ..PLAIN };
+const RICH: Traits =
+    Traits { images: true, steers: true, converses: true, linger: 60_000, stall: Some(30_000), ..PLAIN };

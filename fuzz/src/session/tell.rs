@@ -115,6 +115,7 @@ pub(super) fn tell(bytes: &mut Bytes<'_>) -> Tell {
             images: bytes.some(1, |bytes| Image { media_type: "image/png".to_owned(), data: bytes.word() }),
             raw: bytes.flag(),
             note: bytes.maybe(Bytes::word),
+            ..Prompt::default()
         }),
         3 | 4 => Tell::Answer { request_id: request_id(bytes).as_str().into(), decision: decision(bytes) },
         5 => Tell::Mode(bytes.pick(&[

@@ -7,14 +7,15 @@ use std::sync::Arc;
 
 use paseo_sdk::catalogue::{AgentOutcome, CreateAgent, WaitUntil, WhenBusy};
 use paseo_sdk::error::{ApiError, Code};
-use paseo_sdk::machine::agent::{About, Changes, Input, Memory, Progress, as_it_is};
+use paseo_sdk::machine::agent::{About, Changes, Input, Memory, Progress, Reports, as_it_is};
 use paseo_sdk::model::{AgentId, Mode, Prompt, PromptId, Worktree};
-use paseo_sdk::operation::{Caller, Handle};
+use paseo_sdk::operation::{Caller, Handle, Operation as _};
 use paseo_sdk::provider::LaunchSpec;
 use sha2::{Digest, Sha256};
 
 use super::registry::{Owned, finish_deletion, take_up};
-use super::{check_mode, check_model, check_prompt, check_title, fresh_id, internal, shown};
+use super::wish::Wish;
+use super::{FREER, check_mode, check_model, check_prompt, check_title, clip, fresh_id, internal, shown};
 use crate::Core;
 use crate::fault::{Point, reached};
 use crate::owner::{Files, blocking, now};
@@ -26,7 +27,11 @@ impl Handle<CreateAgent> for Core {
         let (owned, prompt) = self.create(&caller, &request).await?;
         Ok(match request.background {
             true => as_it_is(&owned.live.view().agent, Some(&prompt)),
-            false => self.wait(&owned, Some(&prompt), WaitUntil::Attention).await,
+            false => {
+                let answer = self.wait(&owned, Some(&prompt), WaitUntil::Attention).await;
+                self.witness(&caller, &owned, &answer).await?;
+                answer
+            }
         })
     }
 }
@@ -54,6 +59,7 @@ impl Core {
                 owned
             }
             None => {
+                self.allowed(caller, request, &plan).await?;
                 let doubts = self.doubts(plan.kind.name, plan.model.as_deref(), request.thinking.as_deref());
                 let owned = self.make(caller, request, plan, &id).await?;
                 owned.note(doubts).await?;
@@ -61,7 +67,7 @@ impl Core {
             }
         };
         let (text, images) = (request.initial_prompt.clone(), request.images.clone());
-        let prompt = Prompt { text, images, raw: request.raw, note: None };
+        let prompt = Prompt { text, images, raw: request.raw, from: self.speaker(caller)?, ..Prompt::default() };
         owned.tell(Input::Prompt { id: prompt_id.clone(), prompt, when_busy: WhenBusy::Queue }).await?;
         Ok((owned, prompt_id))
     }
@@ -80,13 +86,6 @@ impl Core {
         let inherited = parent.as_ref().map(|parent| parent.live.view().agent.mode.clone());
         let mode = request.mode.clone().unwrap_or_else(|| usual_mode(kind, inherited.as_ref()));
         check_mode(provider, &mode)?;
-        if inherited.is_some_and(|inherited| mode.rank() > inherited.rank()) {
-            return Err(ApiError::new(
-                Code::Forbidden,
-                format!("mode: an agent may not give a child the mode `{mode}`, which it does not have"),
-            )
-            .hint("leave `mode` out, or ask your user"));
-        }
         if request.images.iter().any(|image| image.data.is_empty()) {
             return Err(ApiError::invalid("images", "an image is empty"));
         }
@@ -105,10 +104,7 @@ impl Core {
                 );
             }
         }
-        if request.notify_on_finish {
-            return Err(ApiError::new(Code::Unsupported, "notifyOnFinish: notices are not there yet")
-                .hint("leave it out, and use `wait_for_agent`"));
-        }
+        let reports_to = request.notify_on_finish.then(|| self.notified(caller)).transpose()?;
         if let Some((key, _)) = request.env.iter().find(|(key, value)| !is_variable(key, value)) {
             return Err(ApiError::invalid("env", format!("{} is not a variable that can be set", shown(key))));
         }
@@ -129,8 +125,35 @@ impl Core {
             directory,
             trusted: true,
             parent: parent.map(|parent| parent.live.id.clone()),
+            reports_to,
             digest: digest(request),
         })
+    }
+
+    /// Asks a person where an agent would start one that may do more than itself.
+    async fn allowed(&self, caller: &Caller, request: &CreateAgent, plan: &Plan<'_>) -> Result<(), ApiError> {
+        let wish = |reason: &str| Wish {
+            operation: CreateAgent::NAME,
+            title: format!("start an agent of {} in mode {}: {}", request.provider, plan.mode, clip(&request.title)),
+            reason: reason.to_owned(),
+            input: serde_json::json!({
+                "agentId": request.agent_id,
+                "provider": request.provider,
+                "mode": plan.mode,
+                "cwd": plan.directory,
+                "initialPrompt": request.initial_prompt,
+                "mcpServers": request.mcp_servers,
+                // Their values may be secrets.
+                "env": request.env.keys().collect::<Vec<_>>(),
+            }),
+        };
+        self.raise(caller, &plan.mode, || wish(FREER)).await?;
+        // Servers, and programs that variables name, run without being asked for.
+        if request.mcp_servers.is_empty() && request.env.is_empty() {
+            return Ok(());
+        }
+        self.raise(caller, &Mode::FullAccess, || wish("It would run what only full-access may run without asking."))
+            .await
     }
 
     async fn make(
@@ -198,6 +221,8 @@ impl Core {
             labels: request.labels.clone(),
             parent: plan.parent,
             request: plan.digest,
+            reports: Reports { to: plan.reports_to, ..Reports::default() },
+            wishes: Vec::new(),
             created_at: time,
             updated_at: time,
             archived_at: None,
@@ -251,6 +276,7 @@ struct Plan<'a> {
     /// Whether the settings of that directory may act.
     trusted: bool,
     parent: Option<AgentId>,
+    reports_to: Option<AgentId>,
     digest: String,
 }
 

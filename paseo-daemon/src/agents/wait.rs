@@ -15,6 +15,7 @@ use crate::live::Live;
 impl Handle<WaitForAgent> for Core {
     async fn handle(&self, caller: Caller, request: WaitForAgent) -> Result<AgentOutcome, ApiError> {
         self.calling(&caller)?;
+        let caller = &caller;
         let timeout =
             request.timeout.map(|timeout| std::time::Duration::from_millis(timeout.milliseconds.unsigned_abs()));
         let wait = async {
@@ -26,7 +27,9 @@ impl Handle<WaitForAgent> for Core {
                     }
                     let wait = self.wait(&owned, request.prompt_id.as_ref(), request.until);
                     let timed_out = || as_it_is(&owned.live.view().agent, request.prompt_id.as_ref());
-                    Ok(within(timeout, wait, timed_out).await)
+                    let answer = within(timeout, wait, timed_out).await;
+                    self.witness(caller, &owned, &answer).await?;
+                    Ok(answer)
                 }
                 (None, agents @ [_, ..]) => {
                     if request.prompt_id.is_some() {
@@ -37,7 +40,11 @@ impl Handle<WaitForAgent> for Core {
                         let agents: Vec<_> = agents.iter().map(|owned| owned.live.view().agent.clone()).collect();
                         AgentOutcome { agents: agents.clone(), ..as_it_is(&agents[0], None) }
                     };
-                    Ok(within(timeout, self.wait_for_several(&agents, &request), timed_out).await)
+                    let answer = within(timeout, self.wait_for_several(&agents, &request), timed_out).await;
+                    for owned in &agents {
+                        self.witness_state(caller, owned).await?;
+                    }
+                    Ok(answer)
                 }
                 (Some(_), _) => Err(ApiError::invalid("agentIds", "goes without `agentId`: give one of them")),
                 (None, []) => Err(ApiError::invalid("agentId", "is needed, or `agentIds`")),

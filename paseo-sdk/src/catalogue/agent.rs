@@ -133,6 +133,9 @@ pub struct SendAgentPrompt {
     /// What to do when a turn runs already.
     #[serde(default)]
     pub when_busy: WhenBusy,
+    /// Tell the calling agent, by a prompt, when this one finishes, fails or needs permission.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub notify_on_finish: bool,
 }
 
 impl SendAgentPrompt {
@@ -147,6 +150,7 @@ impl SendAgentPrompt {
             images: Vec::new(),
             raw: false,
             when_busy: WhenBusy::default(),
+            notify_on_finish: false,
         }
     }
 

@@ -8,22 +8,28 @@ mod change;
 mod client;
 mod hear;
 mod memory;
+mod report;
 mod unheard;
 mod view;
 mod wait;
+mod wish;
 
 use std::collections::{BTreeMap, VecDeque};
 
 pub use memory::{About, Answered, Changes, Memory, Position, Progress, Rule};
+pub use report::{MOST_REPORTS, MOST_TOGETHER, Outgoing, Report, Reports, keys};
 pub use view::View;
 pub use wait::{as_it_is, over};
+pub use wish::{MOST_WISHES, Wish};
 
 use super::Machine;
 use super::outbox::{self, Outbox};
 use super::turn::{self, Turn};
 use crate::catalogue::WhenBusy;
 use crate::item::{Happening, Origin};
-use crate::model::{Decision, ItemId, Mode, Permission, Prompt, PromptId, RequestId, Timestamp, TurnEnd, TurnId};
+use crate::model::{
+    AgentId, Decision, ItemId, Mode, Permission, Prompt, PromptId, RequestId, Timestamp, TurnEnd, TurnId,
+};
 use crate::provider::{Event, Exit, Tell, TellId, Traits};
 
 /// The lifecycle of one agent.
@@ -124,6 +130,18 @@ pub enum Input {
     },
     /// Somebody changes how freely it may act.
     SetMode(Mode),
+    /// From now on it reports to this agent, until it has finished.
+    ReportTo(AgentId),
+    /// The reports with these keys have arrived.
+    Reported(Vec<String>),
+    /// It is to be told this of another agent.
+    Report(Report),
+    /// It was told what the reports with these keys say by the answer of a call.
+    Witnessed(Vec<String>),
+    /// It wants of paseo what a person has to allow.
+    Wish(Box<Permission>),
+    /// A wish was taken up, or nobody waits for it any more.
+    WishEnded(RequestId),
     /// A record of its journal was read.
     Heard(Heard),
     /// The journal of this run is known to its end, and its process can be told things.
@@ -238,6 +256,12 @@ pub enum Refusal {
     /// Too many prompts wait.
     #[error("{} prompts are waiting already", outbox::MOST_PROMPTS)]
     Full,
+    /// Too many reports wait.
+    #[error("{MOST_REPORTS} reports are waiting already")]
+    TooManyReports,
+    /// Too many wishes wait.
+    #[error("{MOST_WISHES} requests of this agent wait for a person already")]
+    TooManyWishes,
     /// The provider cannot, as a verb: `take pictures`.
     #[error("this agent cannot {0}")]
     Unsupported(&'static str),
@@ -301,6 +325,7 @@ impl Agent {
             outputs: VecDeque::new(),
         };
         agent.count_changes();
+        agent.drop_told_reports();
         agent.remember_unheard(agent.progress.applied);
         agent
     }
@@ -419,6 +444,8 @@ impl Agent {
             self.outbox.handle(now, outbox::Input::Unlaunched).expect("a loss is never refused");
             self.pass_on(now);
         }
+        self.report();
+        self.tell_reports(now);
         if self.outbox.waiting().next().is_some() && !self.is_archived() {
             self.tell_next(now);
         }
@@ -519,6 +546,12 @@ impl Machine for Agent {
             }
             Input::Update { title, labels, model } => self.update(now, title, labels, model),
             Input::SetMode(mode) => self.set_mode(now, mode),
+            Input::ReportTo(agent) => self.report_to(now, agent),
+            Input::Reported(keys) => self.reported(&keys),
+            Input::Report(report) => self.take_report(report)?,
+            Input::Witnessed(keys) => self.witnessed(keys),
+            Input::Wish(permission) => self.wish(now, *permission)?,
+            Input::WishEnded(request) => self.forget_wish(now, &request),
             Input::Heard(heard) => self.hear(heard),
             Input::Attached { run } => {
                 if let Process::Live { run: live, attached, .. } = &mut self.process

@@ -312,7 +312,7 @@ impl Outbox {
 
     fn accept(&mut self, now: Timestamp, first: bool, kept: Kept) -> Result<(), Refusal> {
         match self.find(&kept.id) {
-            Some(known) if known.tell == kept.tell => return Ok(()),
+            Some(known) if known.tell.is_the_same(&kept.tell) => return Ok(()),
             Some(_) => return Err(Refusal::Conflict(kept.id)),
             None => {}
         }

@@ -40,6 +40,7 @@ impl Provider for Claude {
             resumes: true,
             images: true,
             steers: true,
+            converses: true,
             // It takes 200 MB and a second to start: it stays for those who go on talking.
             linger: 5 * 60_000,
             // Its own request timeout is ten minutes, after which it tries again.

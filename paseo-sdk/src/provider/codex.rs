@@ -42,6 +42,7 @@ impl Provider for Codex {
             resumes: true,
             images: true,
             steers: true,
+            converses: true,
             // It takes a tenth of a second to start, and MCP servers take what they take: it stays for those who go on.
             linger: 5 * 60_000,
             // It tries again by itself when nothing comes for five minutes.

@@ -32,6 +32,7 @@ impl Provider for Shell {
             resumes: true,
             images: false,
             steers: false,
+            converses: false,
             linger: 0,
             stall: None,
         }

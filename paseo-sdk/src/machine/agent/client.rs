@@ -45,6 +45,7 @@ impl Agent {
         }
         // So it is too when the daemon died in the middle of this, and the prompt is given again.
         self.dismissed = false;
+        self.about.reports.held = false;
         if self.about.archived_at.take().is_some() {
             self.touch(now);
             self.save();
@@ -57,6 +58,9 @@ impl Agent {
     }
 
     pub(super) fn answer(&mut self, now: Timestamp, request_id: RequestId, decision: Decision) -> Result<(), Refusal> {
+        if let Some(decided) = self.decide(now, &request_id, &decision) {
+            return decided;
+        }
         let id = self.answer_tell(&request_id);
         let tell = Tell::Answer { request_id: request_id.clone(), decision: decision.clone() };
         match (self.outbox.tell(&id), self.asks.get(&request_id)) {
@@ -92,7 +96,7 @@ impl Agent {
         self.outbox.handle(now, outbox::Input::Accept { id, tell, first: false, steer: false, run })
     }
 
-    fn newest_run(&self) -> i64 {
+    pub(super) fn newest_run(&self) -> i64 {
         match self.process {
             Process::Starting { run } | Process::Live { run, .. } | Process::Leaving { run, .. } => run,
             Process::Gone => self.progress.run,
@@ -121,6 +125,7 @@ impl Agent {
     }
 
     pub(super) fn cancel(&mut self, now: Timestamp) {
+        self.hold_reports();
         self.interrupt(now);
         // What it was told already would have its turn next.
         let displaced = self.displaced.as_ref().map(|turn| turn.id().clone());

@@ -90,6 +90,7 @@ impl Agent {
         }
         match self.outbox.tell(id) {
             Some(Tell::Prompt(prompt)) => {
+                let from = prompt.from.clone();
                 let (text, images) = (prompt.text.clone(), i64::try_from(prompt.images.len()).unwrap_or(i64::MAX));
                 let Some(prompt_id) = told_prompt(id) else { return };
                 // What was told to a process that had given up already went without.
@@ -110,6 +111,9 @@ impl Agent {
                     None => self.start_turn(scene, turn_of(&prompt_id), Some(prompt_id.clone())),
                     Some(turn) if turn.prompt() == Some(&prompt_id) => {}
                     Some(_) => self.behind.push_back(prompt_id.clone()),
+                }
+                if let Some(speaker) = from {
+                    self.happen(scene, Happening::Notice { text: format!("{speaker} says:") });
                 }
                 let item_id = ItemId(format!("prompt.{prompt_id}"));
                 let item = Item { item_id, parent_id: None, content: Content::UserMessage { text, images } };
@@ -403,6 +407,7 @@ impl Agent {
             self.end_turn(scene, Ending { outcome, reason, message: None, usage: Usage::default() });
         }
         self.asks.clear();
+        self.forget_wishes_of(scene.run);
         self.ready_by = None;
         self.progress.expecting = false;
         self.progress.background = false;
@@ -469,7 +474,7 @@ fn shortened(mut text: String) -> String {
 }
 
 /// Says how a question was answered, for those who read the timeline later.
-fn answered(title: &str, decision: &Decision) -> String {
+pub(super) fn answered(title: &str, decision: &Decision) -> String {
     let answers = decision.updated_input.as_ref().and_then(|input| input["answers"].as_object());
     if let Some(answers) = answers.filter(|_| decision.behavior == Behavior::Allow) {
         let said = |(question, answer): (&String, &serde_json::Value)| {

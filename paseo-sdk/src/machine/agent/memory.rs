@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
+use super::report::Reports;
+use super::wish::Wish;
 use crate::model::{AgentId, Decision, Mode, Prompt, RequestId, Timestamp, TurnEnd, Usage, Worktree};
 use crate::provider::LaunchSpec;
 
@@ -58,6 +60,12 @@ pub struct About {
     /// A digest of the request that created it: the same id with another request is a conflict.
     #[serde(default)]
     pub request: String,
+    /// What it reports, and is told of others.
+    #[serde(default, skip_serializing_if = "Reports::is_empty")]
+    pub reports: Reports,
+    /// What it wants of paseo and may not without a person's word.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wishes: Vec<Wish>,
     /// When it was created.
     pub created_at: Timestamp,
     /// When any of this last changed.
@@ -207,7 +215,7 @@ pub(super) fn digest(prompt: &Prompt) -> u64 {
 }
 
 /// 64-bit FNV-1a of texts.
-fn fnv<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
+pub(super) fn fnv<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for part in parts {
         // A byte that UTF-8 never contains keeps the parts apart.

@@ -19,6 +19,7 @@ impl Agent {
             return;
         }
         self.process = Process::Gone;
+        self.forget_wishes_of(run);
         // A part of it may be there, so that the next one gets another number.
         self.progress.run = run;
         // A daemon that dies before this is saved gives the number away again.

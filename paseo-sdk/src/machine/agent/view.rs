@@ -1,6 +1,6 @@
 //! What everybody sees of an agent.
 
-use super::{Agent, Process, told_prompt};
+use super::{Agent, Process, Reports, Wish, told_prompt};
 use crate::model::{self, Outcome, Permission, PromptId, Status, TurnEnd};
 
 /// An agent as waiters see it.
@@ -14,6 +14,10 @@ pub struct View {
     pub told: Vec<PromptId>,
     /// Whether there is a process, or one is being started.
     pub has_process: bool,
+    /// The reports that it makes and gets.
+    pub reports: Reports,
+    /// What it wants of paseo.
+    pub wishes: Vec<Wish>,
     /// What is wrong with the place where it works, if anything is.
     pub trouble: Option<String>,
 }
@@ -80,7 +84,23 @@ impl Agent {
         let finished = self.progress.finished.iter().map(|finished| finished.end.clone()).collect();
         let aside = self.displaced.iter().chain(&self.returned).filter_map(|turn| turn.prompt().cloned());
         let told = self.behind.iter().chain(&self.joined).cloned().chain(aside).collect();
-        View { agent, finished, told, has_process: self.has_process(), trouble: self.trouble.clone() }
+        // Their keys are for the machine itself.
+        let Reports { to, outgoing, incoming, held, known: _ } = &about.reports;
+        View {
+            agent,
+            finished,
+            told,
+            has_process: self.has_process(),
+            reports: Reports {
+                to: to.clone(),
+                outgoing: outgoing.clone(),
+                incoming: incoming.clone(),
+                held: *held,
+                ..Reports::default()
+            },
+            wishes: about.wishes.clone(),
+            trouble: self.trouble.clone(),
+        }
     }
 
     fn status(&self) -> Status {
@@ -104,6 +124,8 @@ impl Agent {
 
     /// Returns the questions that nobody has answered.
     pub(super) fn open_asks(&self) -> impl Iterator<Item = &Permission> {
-        self.asks.values().filter(|ask| self.outbox.tell(&self.answer_tell(&ask.request_id)).is_none())
+        let asks = self.asks.values().filter(|ask| self.outbox.tell(&self.answer_tell(&ask.request_id)).is_none());
+        let wishes = self.about.wishes.iter().filter(|wish| wish.decision.is_none()).map(|wish| &wish.permission);
+        asks.chain(wishes)
     }
 }

@@ -76,16 +76,16 @@ impl Ask {
             _ => format!("{}: {}", clip(text(request, "display_name"), 100), title(tool, input)),
         };
         let mut options = Vec::new();
-        let mut offer = |option: &str, label: String| {
-            options.push(PermissionOption { option_id: option.to_owned(), label });
+        let mut offer = |option: &str, label: String, mode| {
+            options.push(PermissionOption { option_id: option.to_owned(), label, mode });
         };
         if kind == PermissionKind::Tool && !rules.is_empty() {
             let shown: Vec<_> = rules.iter().map(Rule::to_string).collect();
-            offer(ALWAYS, format!("always allow {}", clip(&shown.join(", "), 300)));
+            offer(ALWAYS, format!("always allow {}", clip(&shown.join(", "), 300)), None);
         }
         let edits = suggestions.iter().any(|suggestion| text(suggestion, "mode") == own_mode(&Mode::Auto));
         if kind == PermissionKind::Plan || edits && matches!(tool, "Write" | "Edit" | "MultiEdit" | "NotebookEdit") {
-            offer(AUTO, "allow, and edit files without asking from now on".to_owned());
+            offer(AUTO, "allow, and edit files without asking from now on".to_owned(), Some(Mode::Auto));
         }
         let reason = Some(text(request, "decision_reason")).filter(|reason| !reason.is_empty());
         let about =

@@ -79,7 +79,11 @@ pub(super) fn plan(request_id: RequestId, plan: &str) -> provider::Ask {
         title: CARRY_OUT.to_owned(),
         description: None,
         input: json!({ "plan": plan }),
-        options: vec![PermissionOption { option_id: AUTO.to_owned(), label: FREELY.to_owned() }],
+        options: vec![PermissionOption {
+            option_id: AUTO.to_owned(),
+            label: FREELY.to_owned(),
+            mode: Some(Mode::Auto),
+        }],
     }
 }
 
@@ -128,18 +132,18 @@ impl Ask {
             _ => return None,
         };
         let mut options = Vec::new();
-        let mut offer = |option: &str, label: String| {
-            options.push(PermissionOption { option_id: option.to_owned(), label });
+        let mut offer = |option: &str, label: String, mode| {
+            options.push(PermissionOption { option_id: option.to_owned(), label, mode });
         };
         if let Some(rule) = asked.rule.as_deref().filter(|rule| rule.len() <= LONGEST_RULE) {
             let shown = rule.split_once(' ').map_or(rule, |(_, what)| what);
-            offer(ALWAYS, format!("always allow `{}`", value::title(shown).unwrap_or_default()));
+            offer(ALWAYS, format!("always allow `{}`", value::title(shown).unwrap_or_default()), None);
         } else {
             // One that cannot be kept whole would allow more than was meant.
             asked.rule = None;
         }
         if asked.changes {
-            offer(AUTO, FREELY.to_owned());
+            offer(AUTO, FREELY.to_owned(), Some(Mode::Auto));
         }
         let seen = provider::Ask {
             request_id: RequestId(name(id)),
