@@ -5,6 +5,7 @@ mod create;
 mod list;
 mod read;
 mod registry;
+mod standstill;
 mod wait;
 
 use std::fs;
@@ -14,16 +15,18 @@ use std::sync::Arc;
 
 use paseo_sdk::catalogue::{
     AgentOutcome, ArchiveAgent, CancelAgent, DeleteAgent, DeletedAgent, SendAgentPrompt, SetAgentMode, UpdateAgent,
-    WaitUntil,
+    WhenBusy,
 };
 use paseo_sdk::error::{ApiError, Code};
-use paseo_sdk::machine::agent::{Input, View, as_it_is};
+use paseo_sdk::machine::agent::{Input, View};
 use paseo_sdk::model::{Agent, AgentId, AgentRef, Mode, Prompt};
 use paseo_sdk::operation::{Caller, Handle, Principal};
 use paseo_sdk::provider::Provider;
 
 pub(crate) use self::list::{Whereabouts, belongs};
 pub(crate) use self::registry::{Owned, Registry, has_left, load};
+pub(crate) use self::standstill::Standstill;
+use self::wait::Awaited;
 use crate::Core;
 use crate::config::Scope;
 use crate::owner::blocking;
@@ -35,17 +38,24 @@ impl Handle<SendAgentPrompt> for Core {
         check_prompt("prompt", &request.prompt)?;
         let owned = self.acted_on(&caller, &request.agent_id).await?;
         let mode = owned.live.view().agent.mode.clone();
-        if self.calling(&caller)?.is_some_and(|calling| calling.live.view().agent.mode.rank() < mode.rank()) {
+        let calling = self.calling(&caller)?;
+        if calling.as_ref().is_some_and(|calling| calling.live.view().agent.mode.rank() < mode.rank()) {
             let message = format!("an agent may not prompt one in mode `{mode}`, which it does not have itself");
             return Err(ApiError::new(Code::Forbidden, message).hint("ask your user to do it"));
         }
         let prompt_id = request.prompt_id.map_or_else(fresh_id, Ok)?;
         let prompt = Prompt { text: request.prompt, images: request.images, raw: request.raw, note: None };
-        owned.tell(Input::Prompt { id: prompt_id.clone(), prompt, when_busy: request.when_busy }).await?;
-        Ok(match request.background {
-            true => as_it_is(&owned.live.view().agent, Some(&prompt_id)),
-            false => self.wait(&owned, Some(&prompt_id), WaitUntil::Attention).await,
-        })
+        let awaited = Arc::new(Awaited::prompt(&owned, &prompt_id));
+        let enter = || self.standstill.enter(calling.as_ref(), &awaited);
+        // What the agent's turn waits for does not matter where the prompt ends that turn.
+        let ends = request.when_busy == WhenBusy::Interrupt;
+        let ticket = (!request.background && !ends).then(enter).transpose()?;
+        owned.tell(Input::Prompt { id: prompt_id, prompt, when_busy: request.when_busy }).await?;
+        if request.background {
+            return Ok(awaited.as_it_is());
+        }
+        let _ticket = ticket.map_or_else(enter, Ok)?;
+        Ok(self.wait(&awaited).await)
     }
 }
 

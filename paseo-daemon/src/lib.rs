@@ -101,6 +101,7 @@ pub struct Daemon {
 pub(crate) struct Core {
     home: Home,
     agents: Arc<agents::Registry>,
+    standstill: agents::Standstill,
     watchers: Arc<live::Watchers>,
     launcher: Arc<launch::Launcher>,
     worktrees: Worktrees,
@@ -161,6 +162,7 @@ impl Daemon {
             worktrees,
             home,
             agents: registry,
+            standstill: agents::Standstill::default(),
             watchers,
             launcher,
             said: providers::Said::default(),

@@ -1,6 +1,6 @@
 //! What everybody sees of an agent.
 
-use super::{Agent, Process, told_prompt};
+use super::{Agent, Process, Turn, told_prompt};
 use crate::model::{self, Outcome, Permission, PromptId, Status, TurnEnd};
 
 /// An agent as waiters see it.
@@ -12,6 +12,8 @@ pub struct View {
     pub finished: Vec<TurnEnd>,
     /// Prompts that were told and whose turn has not begun, or is another one's.
     pub told: Vec<PromptId>,
+    /// Whether the turn that runs was told to stop.
+    pub stopping: bool,
     /// Whether there is a process, or one is being started.
     pub has_process: bool,
     /// What is wrong with the place where it works, if anything is.
@@ -80,7 +82,8 @@ impl Agent {
         let finished = self.progress.finished.iter().map(|finished| finished.end.clone()).collect();
         let aside = self.displaced.iter().chain(&self.returned).filter_map(|turn| turn.prompt().cloned());
         let told = self.behind.iter().chain(&self.joined).cloned().chain(aside).collect();
-        View { agent, finished, told, has_process: self.has_process(), trouble: self.trouble.clone() }
+        let stopping = self.turn.as_ref().is_some_and(Turn::is_stopping);
+        View { agent, finished, told, stopping, has_process: self.has_process(), trouble: self.trouble.clone() }
     }
 
     fn status(&self) -> Status {
