@@ -28,6 +28,8 @@ pub mod log;
 pub mod server;
 pub mod shim;
 pub mod store;
+#[doc(hidden)]
+pub mod summary;
 pub mod token;
 pub mod worktrees;
 
