@@ -6,6 +6,7 @@ mod histories;
 mod program;
 mod ready;
 mod restart;
+mod standstill;
 mod steering;
 mod watcher;
 pub(crate) mod world;

@@ -1,6 +1,6 @@
 //! What is Codex's alone: driven for real where the program is there, and read from journals everywhere.
 
-mod journals;
+pub(crate) mod journals;
 mod launch;
 mod real;
 mod session;

@@ -8,6 +8,7 @@ mod leftovers;
 mod lines;
 mod progress;
 mod restart;
+mod standstill;
 mod terminal;
 mod trust;
 mod turns;

@@ -20,7 +20,7 @@ fn every_transcript_comes_to_what_it_did() {
 }
 
 /// The outbox that led to a journal.
-fn accepted(records: &[Record]) -> Vec<outbox::Line> {
+pub(crate) fn accepted(records: &[Record]) -> Vec<outbox::Line> {
     let told = records.iter().filter_map(|record| match &record.what {
         What::Told { id, line } => Some((record.at, id, line)),
         _ => None,

@@ -6,6 +6,7 @@ mod create;
 mod list;
 mod read;
 mod registry;
+mod standstill;
 mod wait;
 mod wish;
 
@@ -16,16 +17,18 @@ use std::sync::Arc;
 
 use paseo_sdk::catalogue::{
     AgentOutcome, ArchiveAgent, CancelAgent, DeleteAgent, DeletedAgent, SendAgentPrompt, SetAgentMode, UpdateAgent,
-    WaitUntil,
+    WhenBusy,
 };
 use paseo_sdk::error::{ApiError, Code};
-use paseo_sdk::machine::agent::{Input, View, as_it_is};
+use paseo_sdk::machine::agent::{Input, View};
 use paseo_sdk::model::{Agent, AgentId, AgentRef, Mode, Prompt, Speaker};
 use paseo_sdk::operation::{Caller, Handle, Operation as _, Principal};
 use paseo_sdk::provider::Provider;
 
 pub(crate) use self::list::{Whereabouts, belongs};
 pub(crate) use self::registry::{Owned, Registry, has_left, load};
+pub(crate) use self::standstill::Standstill;
+use self::wait::Awaited;
 use self::wish::Wish;
 use crate::Core;
 use crate::config::Scope;
@@ -41,6 +44,12 @@ impl Handle<SendAgentPrompt> for Core {
         if request.notify_on_finish {
             self.notified(&caller)?;
         }
+        let awaited = Arc::new(Awaited::prompt(&owned, &prompt_id));
+        let calling = self.calling(&caller)?;
+        let enter = || self.standstill.enter(calling.as_ref(), &awaited);
+        // What the agent's turn waits for does not matter where the prompt ends that turn.
+        let ends = request.when_busy == WhenBusy::Interrupt;
+        let ticket = (!request.background && !ends).then(enter).transpose()?;
         if !owned.live.view().knows(&prompt_id) {
             let mode = owned.live.view().agent.mode.clone();
             self.raise(&caller, &mode, || prompt_wish(&owned, &mode, &request)).await?;
@@ -49,15 +58,12 @@ impl Handle<SendAgentPrompt> for Core {
         let from = self.speaker(&caller)?;
         let prompt =
             Prompt { text: request.prompt, images: request.images, raw: request.raw, from, ..Prompt::default() };
-        owned.tell(Input::Prompt { id: prompt_id.clone(), prompt, when_busy: request.when_busy }).await?;
-        Ok(match request.background {
-            true => as_it_is(&owned.live.view().agent, Some(&prompt_id)),
-            false => {
-                let answer = self.wait(&owned, Some(&prompt_id), WaitUntil::Attention).await;
-                self.witness(&caller, &owned, &answer).await?;
-                answer
-            }
-        })
+        owned.tell(Input::Prompt { id: prompt_id, prompt, when_busy: request.when_busy }).await?;
+        if request.background {
+            return Ok(awaited.as_it_is());
+        }
+        let _ticket = ticket.map_or_else(enter, Ok)?;
+        self.wait_for(&caller, &awaited).await
     }
 }
 

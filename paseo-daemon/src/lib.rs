@@ -28,6 +28,8 @@ pub mod log;
 pub mod server;
 pub mod shim;
 pub mod store;
+#[doc(hidden)]
+pub mod summary;
 pub mod token;
 pub mod worktrees;
 
@@ -101,6 +103,7 @@ pub struct Daemon {
 pub(crate) struct Core {
     home: Home,
     agents: Arc<agents::Registry>,
+    standstill: agents::Standstill,
     watchers: Arc<live::Watchers>,
     launcher: Arc<launch::Launcher>,
     worktrees: Worktrees,
@@ -161,6 +164,7 @@ impl Daemon {
             worktrees,
             home,
             agents: registry,
+            standstill: agents::Standstill::default(),
             watchers,
             launcher,
             said: providers::Said::default(),

@@ -161,6 +161,19 @@ impl Live {
         cursor.text(&self.scene())
     }
 
+    /// Returns the newest text of the items that are open, at most `most` bytes of each.
+    pub(crate) fn open_text(&self, most: usize) -> BTreeMap<ItemId, String> {
+        let scene = self.scene();
+        let newest = |text: &str| {
+            let mut from = text.len().saturating_sub(most);
+            while !text.is_char_boundary(from) {
+                from += 1;
+            }
+            text[from..].to_owned()
+        };
+        scene.timeline.open().iter().map(|(item, text)| (item.clone(), newest(&text.text))).collect()
+    }
+
     fn scene(&self) -> MutexGuard<'_, Scene> {
         self.scene.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -9,6 +9,7 @@ pub mod agent;
 pub mod connection;
 pub mod outbox;
 pub mod replica;
+pub mod standstill;
 pub mod timeline;
 pub mod turn;
 pub mod worktree;

@@ -17,7 +17,7 @@ fn every_journal_of_the_real_program_comes_to_what_it_did() {
 }
 
 /// The outbox that led to a journal, as far as it shows.
-fn accepted(records: &[Record]) -> Vec<outbox::Line> {
+pub(crate) fn accepted(records: &[Record]) -> Vec<outbox::Line> {
     let mut lines = Vec::new();
     for record in records {
         let What::Told { id, line } = &record.what else { continue };

@@ -5,15 +5,17 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use paseo_sdk::catalogue::{AgentOutcome, CreateAgent, WaitUntil, WhenBusy};
+use paseo_sdk::catalogue::{AgentOutcome, CreateAgent, WhenBusy};
 use paseo_sdk::error::{ApiError, Code};
-use paseo_sdk::machine::agent::{About, Changes, Input, Memory, Progress, Reports, as_it_is};
-use paseo_sdk::model::{AgentId, Mode, Prompt, PromptId, Worktree};
+use paseo_sdk::machine::agent::{About, Changes, Input, Memory, Progress, Reports};
+use paseo_sdk::model::{AgentId, Mode, Prompt, Worktree};
 use paseo_sdk::operation::{Caller, Handle, Operation as _};
 use paseo_sdk::provider::LaunchSpec;
 use sha2::{Digest, Sha256};
 
 use super::registry::{Owned, finish_deletion, take_up};
+use super::standstill::Ticket;
+use super::wait::Awaited;
 use super::wish::Wish;
 use super::{FREER, check_mode, check_model, check_prompt, check_title, clip, fresh_id, internal, shown};
 use crate::Core;
@@ -24,21 +26,23 @@ use crate::variant::{Kind, is_variable};
 
 impl Handle<CreateAgent> for Core {
     async fn handle(&self, caller: Caller, request: CreateAgent) -> Result<AgentOutcome, ApiError> {
-        let (owned, prompt) = self.create(&caller, &request).await?;
+        let (awaited, _ticket) = self.create(&caller, &request).await?;
         Ok(match request.background {
-            true => as_it_is(&owned.live.view().agent, Some(&prompt)),
-            false => {
-                let answer = self.wait(&owned, Some(&prompt), WaitUntil::Attention).await;
-                self.witness(&caller, &owned, &answer).await?;
-                answer
-            }
+            true => awaited.as_it_is(),
+            false => self.wait_for(&caller, &awaited).await?,
         })
     }
 }
 
 impl Core {
-    async fn create(&self, caller: &Caller, request: &CreateAgent) -> Result<(Arc<Owned>, PromptId), ApiError> {
+    /// Makes the agent, or finds it, and tells it its prompt; returns what the call is to wait for.
+    async fn create(
+        &self,
+        caller: &Caller,
+        request: &CreateAgent,
+    ) -> Result<(Arc<Awaited>, Option<Ticket<'_>>), ApiError> {
         let plan = self.plan(caller, request)?;
+        let calling = self.calling(caller)?;
         let id = request.agent_id.clone().map_or_else(fresh_id, Ok)?;
         let prompt_id = request.prompt_id.clone().map_or_else(|| "initial".parse().map_err(internal), Ok)?;
         let _alone = self.agents.alone(&id).await;
@@ -68,8 +72,14 @@ impl Core {
         };
         let (text, images) = (request.initial_prompt.clone(), request.images.clone());
         let prompt = Prompt { text, images, raw: request.raw, from: self.speaker(caller)?, ..Prompt::default() };
-        owned.tell(Input::Prompt { id: prompt_id.clone(), prompt, when_busy: WhenBusy::Queue }).await?;
-        Ok((owned, prompt_id))
+        let awaited = Arc::new(Awaited::prompt(&owned, &prompt_id));
+        // Before the agent can wait for its parent.
+        let ticket = match request.background {
+            true => None,
+            false => self.standstill.enter(calling.as_ref(), &awaited)?,
+        };
+        owned.tell(Input::Prompt { id: prompt_id, prompt, when_busy: WhenBusy::Queue }).await?;
+        Ok((awaited, ticket))
     }
 
     /// Checks a request as a whole, before anything is changed.

@@ -14,58 +14,96 @@ use crate::live::Live;
 
 impl Handle<WaitForAgent> for Core {
     async fn handle(&self, caller: Caller, request: WaitForAgent) -> Result<AgentOutcome, ApiError> {
-        self.calling(&caller)?;
-        let caller = &caller;
-        let timeout =
-            request.timeout.map(|timeout| std::time::Duration::from_millis(timeout.milliseconds.unsigned_abs()));
-        let wait = async {
-            match (&request.agent_id, request.agent_ids.as_slice()) {
-                (Some(agent), []) => {
-                    let owned = self.agents.find(agent)?;
-                    if let Some(prompt) = &request.prompt_id {
-                        known_prompt(&owned.live, prompt)?;
-                    }
-                    let wait = self.wait(&owned, request.prompt_id.as_ref(), request.until);
-                    let timed_out = || as_it_is(&owned.live.view().agent, request.prompt_id.as_ref());
-                    let answer = within(timeout, wait, timed_out).await;
-                    self.witness(caller, &owned, &answer).await?;
-                    Ok(answer)
-                }
-                (None, agents @ [_, ..]) => {
-                    if request.prompt_id.is_some() {
-                        return Err(ApiError::invalid("promptId", "goes with `agentId`, not with `agentIds`"));
-                    }
-                    let agents = agents.iter().map(|agent| self.agents.find(agent)).collect::<Result<Vec<_>, _>>()?;
-                    let timed_out = || {
-                        let agents: Vec<_> = agents.iter().map(|owned| owned.live.view().agent.clone()).collect();
-                        AgentOutcome { agents: agents.clone(), ..as_it_is(&agents[0], None) }
-                    };
-                    let answer = within(timeout, self.wait_for_several(&agents, &request), timed_out).await;
-                    for owned in &agents {
-                        self.witness_state(caller, owned).await?;
-                    }
-                    Ok(answer)
-                }
-                (Some(_), _) => Err(ApiError::invalid("agentIds", "goes without `agentId`: give one of them")),
-                (None, []) => Err(ApiError::invalid("agentId", "is needed, or `agentIds`")),
-            }
+        let calling = self.calling(&caller)?;
+        let awaited = Arc::new(self.awaited(&request)?);
+        let Some(timeout) = request.timeout else {
+            let _ticket = self.standstill.enter(calling.as_ref(), &awaited).map_err(|error| awaited.explain(error))?;
+            return self.wait_for(&caller, &awaited).await;
         };
-        wait.await
+        // Whatever it is for, it ends.
+        let timeout = std::time::Duration::from_millis(timeout.milliseconds.unsigned_abs());
+        match tokio::time::timeout(timeout, self.wait(&awaited)).await {
+            Ok(answer) => self.answered(&caller, &awaited, answer).await,
+            Err(_) => Ok(AgentOutcome { outcome: Some(WaitOutcome::TimedOut), ..awaited.as_it_is() }),
+        }
     }
 }
 
-/// Waits for at most `timeout`.
-async fn within(
-    timeout: Option<std::time::Duration>,
-    wait: impl Future<Output = AgentOutcome>,
-    timed_out: impl Fn() -> AgentOutcome,
-) -> AgentOutcome {
-    match timeout {
-        None => wait.await,
-        Some(timeout) => match tokio::time::timeout(timeout, wait).await {
-            Ok(answer) => answer,
-            Err(_) => AgentOutcome { outcome: Some(WaitOutcome::TimedOut), ..timed_out() },
-        },
+/// What a wait is for.
+pub(super) struct Awaited {
+    who: Who,
+    until: WaitUntil,
+}
+
+enum Who {
+    /// One agent, or only a prompt of it.
+    One(Arc<Owned>, Option<PromptId>),
+    /// Several agents: all of them, or any one.
+    Several(Vec<Arc<Owned>>, WaitMode),
+}
+
+impl Awaited {
+    /// The end of a prompt, or that it needs somebody.
+    pub(super) fn prompt(owned: &Arc<Owned>, prompt: &PromptId) -> Awaited {
+        Awaited { who: Who::One(owned.clone(), Some(prompt.clone())), until: WaitUntil::Attention }
+    }
+
+    /// Returns the answer; nothing while the wait goes on.
+    pub(super) fn answer(&self) -> Option<AgentOutcome> {
+        let (agents, mode) = match &self.who {
+            Who::One(owned, prompt) => return over(&owned.live.view(), prompt.as_ref(), self.until),
+            Who::Several(agents, mode) => (agents, mode),
+        };
+        let answers: Vec<_> = agents.iter().map(|owned| over(&owned.live.view(), None, self.until)).collect();
+        let decided = match mode {
+            WaitMode::Any => answers.iter().flatten().next(),
+            WaitMode::All => {
+                let asking = answers.iter().flatten().find(|answer| answer.outcome == Some(WaitOutcome::Permission));
+                let all = answers.iter().all(Option::is_some);
+                let bad = || answers.iter().flatten().find(|answer| answer.outcome != Some(WaitOutcome::Completed));
+                asking.or_else(|| bad().or_else(|| answers.iter().flatten().next()).filter(|_| all))
+            }
+        };
+        let agents = || agents.iter().map(|owned| owned.live.view().agent.clone()).collect();
+        decided.map(|decided| AgentOutcome { agents: agents(), ..decided.clone() })
+    }
+
+    /// Returns where those who are waited for stand.
+    pub(super) fn as_it_is(&self) -> AgentOutcome {
+        match &self.who {
+            Who::One(owned, prompt) => as_it_is(&owned.live.view().agent, prompt.as_ref()),
+            Who::Several(agents, _) => {
+                let agents: Vec<_> = agents.iter().map(|owned| owned.live.view().agent.clone()).collect();
+                AgentOutcome { agents: agents.clone(), ..as_it_is(&agents[0], None) }
+            }
+        }
+    }
+
+    pub(super) fn agents(&self) -> &[Arc<Owned>] {
+        match &self.who {
+            Who::One(owned, _) => std::slice::from_ref(owned),
+            Who::Several(agents, _) => agents,
+        }
+    }
+
+    pub(super) fn mode(&self) -> WaitMode {
+        match &self.who {
+            Who::One(..) => WaitMode::All,
+            Who::Several(_, mode) => *mode,
+        }
+    }
+
+    /// Adds to a refusal that the prompt which would be waited for is there all the same.
+    fn explain(&self, error: ApiError) -> ApiError {
+        let Who::One(owned, Some(prompt)) = &self.who else { return error };
+        let view = owned.live.view();
+        match view.agent.queued.contains(prompt) || view.told.contains(prompt) {
+            true => {
+                let message = format!("{}; prompt {prompt} is accepted and stays queued", error.message);
+                ApiError { message, ..error }
+            }
+            false => error,
+        }
     }
 }
 
@@ -80,39 +118,72 @@ fn known_prompt(live: &Live, prompt: &PromptId) -> Result<(), ApiError> {
 }
 
 impl Core {
-    /// Waits for one agent.
-    pub(super) async fn wait(&self, owned: &Owned, prompt: Option<&PromptId>, until: WaitUntil) -> AgentOutcome {
-        let mut views = owned.live.views();
-        loop {
-            let answer = over(&views.borrow_and_update(), prompt, until);
-            if let Some(answer) = answer {
-                return answer;
+    /// Finds what a request wants to wait for.
+    fn awaited(&self, request: &WaitForAgent) -> Result<Awaited, ApiError> {
+        let who = match (&request.agent_id, request.agent_ids.as_slice()) {
+            (Some(agent), []) => {
+                let owned = self.agents.find(agent)?;
+                if let Some(prompt) = &request.prompt_id {
+                    known_prompt(&owned.live, prompt)?;
+                }
+                Who::One(owned, request.prompt_id.clone())
             }
-            if views.changed().await.is_err() {
-                // The agent's owner has left: the daemon stops, and whoever waits asks again when it is back.
-                return std::future::pending().await;
+            (None, agents @ [_, ..]) => {
+                if request.prompt_id.is_some() {
+                    return Err(ApiError::invalid("promptId", "goes with `agentId`, not with `agentIds`"));
+                }
+                let agents = agents.iter().map(|agent| self.agents.find(agent)).collect::<Result<Vec<_>, _>>()?;
+                Who::Several(agents, request.mode)
             }
-        }
+            (Some(_), _) => return Err(ApiError::invalid("agentIds", "goes without `agentId`: give one of them")),
+            (None, []) => return Err(ApiError::invalid("agentId", "is needed, or `agentIds`")),
+        };
+        Ok(Awaited { who, until: request.until })
     }
 
-    /// Waits for several agents: until all are there, or any one, or one asks for permission.
-    async fn wait_for_several(&self, agents: &[Arc<Owned>], request: &WaitForAgent) -> AgentOutcome {
+    /// Waits until there is an answer, which a caller then knows.
+    pub(super) async fn wait_for(&self, caller: &Caller, awaited: &Awaited) -> Result<AgentOutcome, ApiError> {
+        let answer = self.wait(awaited).await;
+        self.answered(caller, awaited, answer).await
+    }
+
+    /// Whoever is told by the answer of a wait is not told by a report.
+    async fn answered(
+        &self,
+        caller: &Caller,
+        awaited: &Awaited,
+        answer: AgentOutcome,
+    ) -> Result<AgentOutcome, ApiError> {
+        match &awaited.who {
+            Who::One(owned, _) => self.witness(caller, owned, &answer).await?,
+            Who::Several(agents, _) => {
+                for owned in agents {
+                    self.witness_state(caller, owned).await?;
+                }
+            }
+        }
+        Ok(answer)
+    }
+
+    /// Waits until there is an answer.
+    async fn wait(&self, awaited: &Awaited) -> AgentOutcome {
+        if let Who::One(owned, _) = &awaited.who {
+            let mut views = owned.live.views();
+            loop {
+                views.mark_unchanged();
+                if let Some(answer) = awaited.answer() {
+                    return answer;
+                }
+                if views.changed().await.is_err() {
+                    // The agent's owner has left: the daemon stops, and whoever waits asks again when it is back.
+                    return std::future::pending().await;
+                }
+            }
+        }
         let watcher = self.watchers.join();
         loop {
-            let answers: Vec<_> = agents.iter().map(|owned| over(&owned.live.view(), None, request.until)).collect();
-            let decided = match request.mode {
-                WaitMode::Any => answers.iter().flatten().next(),
-                WaitMode::All => {
-                    let asking =
-                        answers.iter().flatten().find(|answer| answer.outcome == Some(WaitOutcome::Permission));
-                    let all = answers.iter().all(Option::is_some);
-                    let bad = || answers.iter().flatten().find(|answer| answer.outcome != Some(WaitOutcome::Completed));
-                    asking.or_else(|| bad().or_else(|| answers.iter().flatten().next()).filter(|_| all))
-                }
-            };
-            if let Some(decided) = decided {
-                let agents = agents.iter().map(|owned| owned.live.view().agent.clone()).collect();
-                return AgentOutcome { agents, ..decided.clone() };
+            if let Some(answer) = awaited.answer() {
+                return answer;
             }
             watcher.rang().await;
         }

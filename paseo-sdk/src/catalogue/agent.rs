@@ -387,7 +387,7 @@ pub struct Activity {
     pub title: String,
     /// What it is doing.
     pub status: Status,
-    /// The newest activity in plain text, at most 16 KiB, the oldest first.
+    /// How it stands and what it waits for, then what it did, the newest last: plain text, at most 16 KiB.
     pub summary: String,
     /// When anything of the agent last changed.
     pub updated_at: Timestamp,

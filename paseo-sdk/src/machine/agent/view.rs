@@ -1,6 +1,6 @@
 //! What everybody sees of an agent.
 
-use super::{Agent, Process, Reports, Wish, told_prompt};
+use super::{Agent, Process, Reports, Turn, Wish, told_prompt};
 use crate::model::{self, Outcome, Permission, PromptId, Status, TurnEnd};
 
 /// An agent as waiters see it.
@@ -12,6 +12,8 @@ pub struct View {
     pub finished: Vec<TurnEnd>,
     /// Prompts that were told and whose turn has not begun, or is another one's.
     pub told: Vec<PromptId>,
+    /// Whether the turn that runs was told to stop.
+    pub stopping: bool,
     /// Whether there is a process, or one is being started.
     pub has_process: bool,
     /// The reports that it makes and gets.
@@ -90,6 +92,7 @@ impl Agent {
             agent,
             finished,
             told,
+            stopping: self.turn.as_ref().is_some_and(Turn::is_stopping),
             has_process: self.has_process(),
             reports: Reports {
                 to: to.clone(),
