@@ -6,7 +6,7 @@ pub mod text;
 use std::future::Future;
 use std::sync::Arc;
 
-use paseo_sdk::catalogue::{OPERATIONS, WatchAgents, tools};
+use paseo_sdk::catalogue::{OPERATIONS, WatchAgents, tool};
 use paseo_sdk::error::ApiError;
 use paseo_sdk::operation::{Effect, Operation, Tool};
 use rmcp::model::{
@@ -62,7 +62,7 @@ impl<W: Way> ServerHandler for Tools<W> {
         _page: Option<PaginatedRequestParams>,
         _context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        Ok(ListToolsResult::with_all_items(tools().into_iter().filter(|tool| is_tool(tool.name)).map(shown).collect()))
+        Ok(ListToolsResult::with_all_items(listed().collect()))
     }
 
     async fn call_tool(
@@ -93,6 +93,11 @@ impl<W: Way> ServerHandler for Tools<W> {
         };
         Ok(result.into())
     }
+}
+
+/// Describes every tool, one when it is asked for.
+pub(crate) fn listed() -> impl Iterator<Item = rmcp::model::Tool> {
+    OPERATIONS.iter().filter(|(name, _)| is_tool(name)).filter_map(|(name, _)| tool(name)).map(shown)
 }
 
 /// Shows an error to a model. It is not structured content, which some clients hold against the schema of answers.

@@ -3,10 +3,10 @@
 //! A call that may block holds a connection of its own to the daemon, so that a call that is cancelled ends there too, and
 //! waits again after the daemon has restarted. Standard output carries nothing but the protocol.
 
-use std::io;
+mod pipe;
+
 use std::path::PathBuf;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll, ready};
+use std::pin::pin;
 use std::time::Duration;
 
 use paseo_sdk::Client;
@@ -14,12 +14,18 @@ use paseo_sdk::catalogue::{CreateAgent, CreateWorktree, SendAgentPrompt, WaitFor
 use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::model::Progress;
 use paseo_sdk::operation::Operation;
-use rmcp::model::ProgressNotificationParam;
+use rmcp::model::{
+    CallToolRequestParams, CallToolResponse, ErrorData, ListToolsResult, PaginatedRequestParams,
+    ProgressNotificationParam, ServerConfig,
+};
+use rmcp::service::RequestContext;
+use rmcp::{RoleServer, ServerHandler};
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::{Instant, interval_at};
 
+use self::pipe::Pipe;
 use crate::lock;
 use crate::mcp::{Call, Tools, Way};
 
@@ -66,9 +72,9 @@ where
     O: AsyncWrite + Send + Unpin + 'static,
 {
     let (ends, ended) = watch::channel(false);
-    let tools = Tools::over(Outside { daemon, beat, ended });
+    let tools = Unlisted(Tools::over(Outside { daemon, beat, ended }));
     // Input that ends before the greeting is no mistake.
-    if let Ok(served) = rmcp::serve_server(tools, (Input { inner: input, ends }, output)).await {
+    if let Ok(served) = rmcp::serve_server(tools, Pipe::new(input, output, ends)).await {
         let _ = served.waiting().await;
     }
 }
@@ -131,20 +137,28 @@ fn in_words(progress: &Progress) -> String {
     }
 }
 
-/// An input that says when it has ended.
-struct Input<I> {
-    inner: I,
-    ends: watch::Sender<bool>,
-}
+/// Lists no tools itself: the pipe does.
+struct Unlisted(Tools<Outside>);
 
-impl<I: AsyncRead + Unpin> AsyncRead for Input<I> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let read = ready!(Pin::new(&mut self.inner).poll_read(cx, buf));
-        if read.is_err() || buf.filled().len() == before {
-            self.ends.send_replace(true);
-        }
-        Poll::Ready(read)
+impl ServerHandler for Unlisted {
+    fn get_info(&self) -> ServerConfig {
+        self.0.get_info()
+    }
+
+    async fn list_tools(
+        &self,
+        _page: Option<PaginatedRequestParams>,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        Ok(ListToolsResult::with_all_items(Vec::new()))
+    }
+
+    async fn call_tool(
+        &self,
+        request: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        self.0.call_tool(request, context).await
     }
 }
 

@@ -39,8 +39,10 @@ fn happened(outcome: &AgentOutcome, answer: &Value) -> String {
         said.push_str(": ");
         said.push_str(reason);
     }
-    match outcome.last_message.as_deref().map(str::trim_end) {
-        None | Some("") => said.push('\n'),
+    // Before the task has begun, the last message is about something else.
+    let message = outcome.last_message.as_deref().filter(|_| outcome.outcome.is_some()).map(str::trim_end);
+    match message.filter(|message| !message.is_empty()) {
+        None => said.push('\n'),
         Some(message) => {
             said.push_str(if message.contains('\n') { "; it said:\n" } else { "; it said: " });
             said.push_str(message);
