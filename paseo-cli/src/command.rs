@@ -70,7 +70,7 @@ pub enum Command {
         #[command(subcommand)]
         command: ProviderCommand,
     },
-    /// Give programs these operations as tools: a server of the Model Context Protocol on standard input and output
+    /// Serve these operations as tools (MCP), on standard input and output
     #[command(after_help = "Example:\n  claude mcp add paseo -- paseo mcp")]
     Mcp,
     /// Start, stop and look after the daemon
