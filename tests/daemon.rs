@@ -13,4 +13,4 @@ mod terminal;
 mod trust;
 mod turns;
 pub(crate) mod watching;
-mod worktrees;
+pub(crate) mod worktrees;

@@ -4,9 +4,9 @@
 //! `claude` and `codex` fold journals into timelines, and the latter two drive the real programs; `conformance` is the
 //! table of what every provider does alike; `activity` is what a model reads of an agent; `connection`, `client` and
 //! `server` are the two ends of the wire, each alone; `shim`, `hook`, `store` and `worktrees` drive the hands; `daemon` is
-//! the whole, in a `lab`, and `variants` are providers under other names; `cli` is what a person types and sees;
-//! `messages_api` stands in for the model behind the real Claude Code and `responses_api` for the one behind the real
-//! Codex, both made of `model_api`. Snapshots lie in a folder `snapshots` beside the module. Nothing
+//! the whole, in a `lab`, and `variants` are providers under other names; `cli` is what a person types and sees, `mcp` what
+//! a model calls and reads; `messages_api` stands in for the model behind the real Claude Code and `responses_api` for the
+//! one behind the real Codex, both made of `model_api`. Snapshots lie in a folder `snapshots` beside the module. Nothing
 //! here sleeps in order to wait, and nothing asserts how long it took.
 
 mod activity;
@@ -22,6 +22,7 @@ mod hook;
 mod journal;
 mod lab;
 mod laws;
+mod mcp;
 mod messages_api;
 mod model;
 mod model_api;

@@ -1,7 +1,8 @@
 //! The wire, checked in: a changed operation is a changed file.
 
 use paseo_daemon::server::openapi;
-use paseo_sdk::catalogue::{OPERATIONS, tools};
+use paseo_sdk::catalogue::{ListAgents, OPERATIONS, tools};
+use paseo_sdk::operation::parse;
 use serde_json::{Value, json};
 
 #[test]
@@ -21,7 +22,7 @@ fn the_openapi_document_looks_as_it_did() {
 }
 
 #[test]
-fn tools_have_no_references_no_unsigned_numbers_and_a_description_for_everything() {
+fn tools_have_no_references_no_nulls_no_formats_of_numbers_and_a_description_for_everything() {
     let mut faults = Vec::new();
     for tool in tools() {
         if tool.description.is_empty() {
@@ -37,8 +38,18 @@ fn tools_have_no_references_no_unsigned_numbers_and_a_description_for_everything
 fn requests_take_no_fields_that_they_do_not_name() {
     for tool in tools() {
         assert_eq!(tool.input_schema["type"], "object", "{}", tool.name);
+        // The APIs of models refuse tools whose arguments are alternatives.
+        for key in ["anyOf", "oneOf", "allOf", "enum", "not"] {
+            assert_eq!(tool.input_schema.get(key), None, "{}", tool.name);
+        }
         assert_eq!(tool.input_schema["additionalProperties"], false, "{}", tool.name);
     }
+}
+
+#[test]
+fn a_field_that_is_null_is_a_field_that_is_left_out() {
+    let list = json!({ "cwd": null, "limit": null, "parent": null });
+    assert_eq!(parse::<ListAgents>(list).expect("nulls are no values"), ListAgents::default());
 }
 
 #[test]
@@ -65,10 +76,22 @@ fn inspect(place: &str, schema: &Value, faults: &mut Vec<String>) {
     if object.contains_key("$ref") || object.contains_key("$defs") {
         faults.push(format!("{place}: a reference"));
     }
-    if let Some(format) = object.get("format").and_then(Value::as_str)
-        && format.starts_with("uint")
+    if object.contains_key("format") && matches!(object.get("type").and_then(Value::as_str), Some("integer" | "number"))
     {
-        faults.push(format!("{place}: format {format}"));
+        faults.push(format!("{place}: a format of a number"));
+    }
+    let kinds = match object.get("type") {
+        Some(Value::Array(kinds)) => kinds.clone(),
+        kind => kind.cloned().into_iter().collect(),
+    };
+    let words = object.get("enum").and_then(Value::as_array).into_iter().flatten();
+    if kinds.contains(&json!("null")) || words.chain(object.get("default")).any(Value::is_null) {
+        faults.push(format!("{place}: a null"));
+    }
+    for choices in ["oneOf", "anyOf"].iter().filter_map(|key| object.get(*key)?.as_array()) {
+        if choices.len() == 1 || choices.iter().all(|choice| choice.get("const").is_some()) {
+            faults.push(format!("{place}: alternatives that are words"));
+        }
     }
     if let Some(properties) = object.get("properties").and_then(Value::as_object) {
         for (name, property) in properties {

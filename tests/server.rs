@@ -1,7 +1,8 @@
 //! The daemon's doors: who may come in, what malformed callers are told, and what slow ones cost.
 
-mod caller;
+pub(crate) mod caller;
 mod canned;
 mod http;
+mod mcp;
 mod settings;
 mod socket;

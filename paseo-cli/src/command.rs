@@ -70,6 +70,9 @@ pub enum Command {
         #[command(subcommand)]
         command: ProviderCommand,
     },
+    /// Serve these operations as tools (MCP), on standard input and output
+    #[command(after_help = "Example:\n  claude mcp add paseo -- paseo mcp")]
+    Mcp,
     /// Start, stop and look after the daemon
     #[command(after_help = "Example:\n  paseo daemon status")]
     Daemon {

@@ -72,6 +72,9 @@ fn carry_out(cli: Cli) -> Result<Exit, Failure> {
     if let Command::Daemon { command: command::DaemonCommand::Run { listen, detached } } = command {
         return daemon::run(&daemon, listen, detached);
     }
+    if let Command::Mcp = command {
+        return Ok(mcp(&daemon));
+    }
     // The client lives on the worker, so that an output which nobody reads does not keep it from answering.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let result = runtime.block_on(async {
@@ -86,6 +89,18 @@ fn carry_out(cli: Cli) -> Result<Exit, Failure> {
     });
     runtime.shutdown_background();
     result
+}
+
+/// Serves the daemon's tools, to whoever started this.
+fn mcp(daemon: &Daemon) -> Exit {
+    let client = daemon.connected();
+    // The daemon of an agent may restart at any time; one that a person asks for may not run.
+    let client = if start::inside_agent() { client.expected() } else { client };
+    match paseo_daemon::bridge::mcp::serve(client) {
+        0 => Exit::Done,
+        // It has said why.
+        _ => Exit::Error,
+    }
 }
 
 async fn dispatch(command: Command, daemon: &Daemon, screen: Screen, json: bool) -> Result<Exit, Failure> {
@@ -110,6 +125,7 @@ async fn dispatch(command: Command, daemon: &Daemon, screen: Screen, json: bool)
         Command::Worktree { command } => worktrees::worktree(command, daemon, screen, json).await,
         Command::Provider { command } => worktrees::provider(command, daemon, screen, json).await,
         Command::Daemon { command } => daemon::daemon(command, daemon, screen, json).await,
+        Command::Mcp => unreachable!("it has a runtime of its own"),
     }
 }
 

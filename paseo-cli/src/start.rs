@@ -105,19 +105,13 @@ impl Daemon {
         matches!(tokio::time::timeout(CONNECT_LIMIT, health).await, Ok(Ok(true)))
     }
 
-    /// Where the daemon listens: at its socket, or where it says when that path is too long for one.
+    /// Where the daemon listens.
     fn address(&self) -> Address {
-        const LONGEST: usize = 100;
-        if let Some(address) = &self.host {
-            return address.clone();
+        let address = self.host.clone().unwrap_or_else(|| lock::address(&self.home));
+        match &address {
+            Address::Tcp { authority, token: None } => parse_host(authority, &self.home).unwrap_or(address),
+            _ => address,
         }
-        let socket = self.home.join("paseo.sock");
-        if socket.as_os_str().len() <= LONGEST {
-            return Address::Unix(socket);
-        }
-        let listen = lock::holder(&self.home).map(|holder| holder.listen).unwrap_or_default();
-        let said = listen.iter().find_map(|address| parse_host(address, &self.home).ok());
-        said.unwrap_or(Address::Unix(socket))
     }
 
     /// Returns whether a daemon runs on this home, be it one that does not answer yet.
@@ -126,7 +120,8 @@ impl Daemon {
         file.is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockShared).is_err())
     }
 
-    fn connected(&self) -> Client {
+    /// Returns a client that nobody has tried yet.
+    pub(crate) fn connected(&self) -> Client {
         let client = Client::new(self.address());
         // The socket lets anybody of this user in; an agent says who it is.
         match agent_token() {

@@ -25,6 +25,7 @@ pub mod home;
 pub mod hook;
 pub mod lock;
 pub mod log;
+pub mod mcp;
 pub mod server;
 pub mod shim;
 pub mod store;

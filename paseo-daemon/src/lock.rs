@@ -12,12 +12,14 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use paseo_sdk::client::Address;
 use paseo_sdk::error::{ApiError, Code};
 use rustix::fs::FlockOperation;
 use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
 use crate::home::Home;
+use crate::server::LONGEST_SOCKET;
 
 /// A home's lock, held until it is dropped or the process ends, however it ends.
 #[derive(Debug)]
@@ -126,6 +128,17 @@ fn is_dead(holder: Option<Holder>) -> bool {
 pub fn holder(home: &Path) -> Option<Holder> {
     let text = std::fs::read(home.join("paseo.pid")).ok()?;
     serde_json::from_slice(&text).ok()
+}
+
+/// Returns where the daemon of a home listens: at its socket, or where it says when that path is too long for one.
+#[must_use]
+pub fn address(home: &Path) -> Address {
+    let socket = home.join("paseo.sock");
+    if socket.as_os_str().len() <= LONGEST_SOCKET {
+        return Address::Unix(socket);
+    }
+    let listen = holder(home).map(|holder| holder.listen).unwrap_or_default();
+    listen.iter().find_map(|address| address.parse().ok()).unwrap_or(Address::Unix(socket))
 }
 
 /// Blocks until no daemon holds the lock of a home.

@@ -37,6 +37,8 @@ pub fn start(settings: &Settings, default_file: &Path) -> Vec<String> {
         warnings.push(format!("log level `{level}` is not understood ({error}): using `info`"));
         EnvFilter::new("info")
     });
+    // It would write down whole requests, with the secrets in them.
+    let filter = filter.add_directive("rmcp=off".parse().expect("a directive"));
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(Sinks { file: file.map(|file| Arc::new(Mutex::new(file))), foreground: settings.foreground })

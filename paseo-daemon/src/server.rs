@@ -5,6 +5,7 @@
 
 mod gate;
 mod http;
+mod mcp;
 mod openapi;
 mod patient;
 mod socket;
@@ -388,4 +389,4 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 /// How many connections beyond the limit are told that it is busy, at the same time.
 const STOOLS: usize = 32;
 /// What every system takes as the path of a socket.
-const LONGEST_SOCKET: usize = 100;
+pub(crate) const LONGEST_SOCKET: usize = 100;

@@ -20,7 +20,7 @@ use crate::model::{Agent, Worktree};
 use crate::operation::{Caller, Effect, Handle, Operation, parse};
 
 /// Writes, from the rows: `Operation` for each request, the `Service` that handles all of them, `dispatch`, the list of
-/// names, `tools()`, and the client's methods.
+/// names, `tool()`, and the client's methods.
 macro_rules! catalogue {
     ($($effect:ident $name:ident: $request:ident -> $answer:ident;)*) => {
         $(impl Operation for $request {
@@ -49,11 +49,14 @@ macro_rules! catalogue {
             }
         }
 
-        /// Describes every operation, in reading order.
+        /// Describes the operation called `name`; none when there is none of that name.
         #[cfg(feature = "schema")]
         #[must_use]
-        pub fn tools() -> Vec<crate::operation::Tool> {
-            vec![$(crate::operation::Tool::of::<$request>()),*]
+        pub fn tool(name: &str) -> Option<crate::operation::Tool> {
+            match name {
+                $(stringify!($name) => Some(crate::operation::Tool::of::<$request>()),)*
+                _ => None,
+            }
         }
 
         #[cfg(feature = "client")]
@@ -94,6 +97,13 @@ catalogue! {
     Read    list_models:                ListModels              -> Models;
     Read    get_daemon:                 GetDaemon               -> DaemonInfo;
     Destroy shutdown_daemon:            ShutdownDaemon          -> ShuttingDown;
+}
+
+/// Describes every operation, in reading order.
+#[cfg(feature = "schema")]
+#[must_use]
+pub fn tools() -> Vec<crate::operation::Tool> {
+    OPERATIONS.iter().filter_map(|(name, _)| tool(name)).collect()
 }
 
 async fn carry_out<Op: Operation, S: Handle<Op>>(

@@ -9,6 +9,7 @@ mod socket;
 mod watch;
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -110,6 +111,13 @@ impl Client {
     pub fn patience(self, patience: Duration) -> Client {
         let link = Link { patience, ..Link::clone(&self.link) };
         Client { reporter: self.reporter, ..Client::linked(link) }
+    }
+
+    /// Expects the daemon to be there: when it is not, it is waited for, as one that was there before.
+    #[must_use]
+    pub fn expected(self) -> Client {
+        self.link.met.store(true, Ordering::Relaxed);
+        self
     }
 
     /// Returns a client over the same connection whose calls tell `listener` how far they are: those that take a while,

@@ -1,5 +1,8 @@
 //! What an operation is: a request whose type says its name, its effect and its answer.
 
+#[cfg(feature = "schema")]
+mod tool;
+
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -10,6 +13,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+#[cfg(feature = "schema")]
+pub use self::tool::Tool;
 use crate::error::{ApiError, Code};
 use crate::model::{AgentId, Progress};
 
@@ -150,51 +155,4 @@ pub fn parse<Op: Operation>(params: Value) -> Result<Op, ApiError> {
 /// Returns what stands between the first two backticks.
 fn quoted(message: &str) -> Option<&str> {
     message.split('`').nth(1)
-}
-
-/// One operation as a tool or an API document shows it.
-#[cfg(feature = "schema")]
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Tool {
-    /// The operation's name.
-    pub name: &'static str,
-    /// What it does, for people and for models that choose a tool.
-    pub description: String,
-    /// What carrying it out does.
-    #[serde(skip)]
-    pub effect: Effect,
-    /// JSON schema of its arguments, without references.
-    pub input_schema: Value,
-    /// JSON schema of its answer, without references.
-    pub output_schema: Value,
-}
-
-#[cfg(feature = "schema")]
-impl Tool {
-    /// Describes `Op`.
-    #[must_use]
-    pub fn of<Op: Operation + schemars::JsonSchema>() -> Tool
-    where
-        Op::Answer: schemars::JsonSchema,
-    {
-        let settings = schemars::generate::SchemaSettings::draft2020_12().with(|settings| {
-            settings.inline_subschemas = true;
-            settings.meta_schema = None;
-        });
-        let mut input_schema = settings.clone().into_generator().into_root_schema_for::<Op>().to_value();
-        let mut output_schema =
-            settings.for_serialize().into_generator().into_root_schema_for::<Op::Answer>().to_value();
-        let mut description = String::new();
-        if let Some(input) = input_schema.as_object_mut() {
-            if let Some(Value::String(text)) = input.remove("description") {
-                description = text;
-            }
-            input.remove("title");
-        }
-        if let Some(output) = output_schema.as_object_mut() {
-            output.remove("title");
-        }
-        Tool { name: Op::NAME, description, effect: Op::EFFECT, input_schema, output_schema }
-    }
 }

@@ -17,6 +17,7 @@
 //!   it in full, and so includes all of the program file that was ever touched.
 //! - **shim**, **bridge**: PSS of each while ten agents of provider `shell` run a `sleep`: the shim keeps the agent, the
 //!   bridge is the agent's own program. Beside them a `sh` that waits for a program, ten of which run too.
+//! - **paseo mcp**: PSS of each of ten that have listed their tools and in which a call waits for an agent.
 //! - **call**: a request through the SDK's client until its answer is there, a hundred in a row, per call. Beside it a
 //!   WebSocket server that does nothing but answer, its client on the same runtime, with messages of the same sizes over
 //!   the same kind of socket.

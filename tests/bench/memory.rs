@@ -1,8 +1,11 @@
 //! Lines on memory, which Linux tells in `/proc/<pid>/smaps_rollup`.
 
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
 
 use paseo_sdk::catalogue::{CancelAgent, GetAgentStatus};
+use paseo_sdk::model::AgentId;
+use serde_json::json;
 
 use crate::Result;
 use crate::stage::{Daemon, Stage};
@@ -39,10 +42,46 @@ pub(crate) async fn of_ten_running(stage: &Stage) -> Result<()> {
     let bare = Figures::new(Unit::Bytes, bare);
     table::beside("shim PSS, ten running", &Figures::new(Unit::Bytes, shims), "a waiting sh", &bare);
     table::beside("bridge PSS, ten running", &Figures::new(Unit::Bytes, bridges), "a waiting sh", &bare);
+    let tools = (0..RUNNING).map(|_| Tools::start(stage, &agents[0])).collect::<Result<Vec<_>>>()?;
+    let tools = tools.iter().map(|tools| field_of(tools.0.id(), "Pss:")).collect::<Result<Vec<_>>>()?;
+    table::beside("paseo mcp PSS, ten blocked in a call", &Figures::new(Unit::Bytes, tools), "a waiting sh", &bare);
     for agent in &agents {
         client.cancel_agent(CancelAgent { agent_id: agent.into() }).await?;
     }
     Ok(())
+}
+
+/// A `paseo mcp` whose tools were listed, and in which a call waits for an agent; it ends with this.
+struct Tools(Child);
+
+impl Tools {
+    fn start(stage: &Stage, agent: &AgentId) -> Result<Tools> {
+        let mut bridge = stage.paseo(&["mcp"]);
+        let mut tools = Tools(bridge.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?);
+        let input = tools.0.stdin.as_mut().ok_or("it is piped")?;
+        let mut lines = BufReader::new(tools.0.stdout.as_mut().ok_or("it is piped")?).lines();
+        let client = json!({ "name": "bench", "version": "1" });
+        let greeting = json!({ "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client });
+        let wait = json!({ "name": "wait_for_agent", "arguments": { "agentId": agent },
+            "_meta": { "progressToken": "bench" } });
+        let say = |method: &str, params| json!({ "jsonrpc": "2.0", "id": method, "method": method, "params": params });
+        writeln!(input, "{}", say("initialize", greeting))?;
+        writeln!(input, "{}", json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }))?;
+        writeln!(input, "{}", say("tools/list", json!({})))?;
+        writeln!(input, "{}", say("tools/call", wait))?;
+        // The first word of progress says that the call waits.
+        for _ in ["greeting", "tools", "progress"] {
+            lines.next().ok_or("it has ended")??;
+        }
+        Ok(tools)
+    }
+}
+
+impl Drop for Tools {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
 }
 
 /// A `sh` that waits for a program, both of which end with this.

@@ -16,7 +16,7 @@ use super::watching::until_text;
 use crate::lab::{Lab, timeline};
 
 /// A lab whose directory is a repository with this `paseo.json`.
-pub(super) fn repository(settings: &serde_json::Value) -> Lab {
+pub(crate) fn repository(settings: &serde_json::Value) -> Lab {
     let lab = Lab::new();
     git(&lab.work(), &["init", "--quiet", "--initial-branch=main"]);
     std::fs::write(lab.work().join("paseo.json"), settings.to_string()).expect("settings");

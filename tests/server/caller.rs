@@ -22,22 +22,22 @@ use tokio::net::{TcpStream, UnixStream};
 use super::canned::Canned;
 
 /// The user's token in these tests.
-pub(super) const TOKEN: &str = "the-token-of-the-user";
+pub(crate) const TOKEN: &str = "the-token-of-the-user";
 
 /// A server with canned answers in a directory of its own.
-pub(super) struct House {
-    pub(super) server: Server,
-    pub(super) service: Arc<Canned>,
-    pub(super) tokens: Tokens,
-    pub(super) directory: TempDir,
+pub(crate) struct House {
+    pub(crate) server: Server,
+    pub(crate) service: Arc<Canned>,
+    pub(crate) tokens: Tokens,
+    pub(crate) directory: TempDir,
 }
 
 impl House {
-    pub(super) async fn open() -> House {
+    pub(crate) async fn open() -> House {
         House::with(Limits::default(), |_| {}).await
     }
 
-    pub(super) async fn with(limits: Limits, change: impl FnOnce(&mut Doors)) -> House {
+    pub(crate) async fn with(limits: Limits, change: impl FnOnce(&mut Doors)) -> House {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let tokens = Tokens::new(TOKEN, "a secret");
         let mut doors = Doors {
@@ -54,44 +54,44 @@ impl House {
         House { server, service, tokens, directory }
     }
 
-    pub(super) fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.directory.path().join("paseo.sock")
     }
 
-    pub(super) fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         self.server.listen.iter().find(|listen| !listen.starts_with("unix:")).expect("it listens on TCP")
     }
 
-    pub(super) async fn tcp(&self) -> TcpStream {
+    pub(crate) async fn tcp(&self) -> TcpStream {
         TcpStream::connect(self.address()).await.expect("it accepts")
     }
 
-    pub(super) async fn unix(&self) -> UnixStream {
+    pub(crate) async fn unix(&self) -> UnixStream {
         UnixStream::connect(self.socket()).await.expect("it accepts")
     }
 
     /// Calls over TCP with the user's token.
-    pub(super) async fn call(&self, operation: &str, body: &str) -> Reply {
+    pub(crate) async fn call(&self, operation: &str, body: &str) -> Reply {
         let headers = [("authorization", format!("Bearer {TOKEN}"))];
         request(self.tcp().await, Method::POST, &format!("/api/{operation}"), &headers, body).await
     }
 }
 
 /// The usual limits, but for the bytes of a message.
-pub(super) fn messages_of(message: usize) -> Limits {
+pub(crate) fn messages_of(message: usize) -> Limits {
     Limits { connection: connection::Limits { message, ..connection::Limits::default() }, ..Limits::default() }
 }
 
 /// What came back over HTTP.
 #[derive(Debug)]
-pub(super) struct Reply {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Value,
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
 }
 
 /// Sends one request with `localhost` as its host unless the headers say otherwise.
-pub(super) async fn request<I>(io: I, method: Method, path: &str, headers: &[(&str, String)], body: &str) -> Reply
+pub(crate) async fn request<I>(io: I, method: Method, path: &str, headers: &[(&str, String)], body: &str) -> Reply
 where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -119,7 +119,7 @@ where
 }
 
 /// Writes bytes and reads what comes back until the other side closes.
-pub(super) async fn raw(mut io: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8]) -> String {
+pub(crate) async fn raw(mut io: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8]) -> String {
     io.write_all(bytes).await.expect("it takes the bytes");
     let mut answer = Vec::new();
     // A reset after the answer is as good an end as any.
@@ -128,15 +128,15 @@ pub(super) async fn raw(mut io: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8
 }
 
 /// A WebSocket client that looks at frames.
-pub(super) struct Socket<I> {
-    pub(super) ws: WebSocket<I>,
+pub(crate) struct Socket<I> {
+    pub(crate) ws: WebSocket<I>,
     /// The head of the answer to the handshake.
-    pub(super) head: String,
+    pub(crate) head: String,
 }
 
 /// What a frame says.
 #[derive(Debug, PartialEq)]
-pub(super) enum Got {
+pub(crate) enum Got {
     Text(String),
     Pong(Vec<u8>),
     Ping,
@@ -146,7 +146,7 @@ pub(super) enum Got {
 
 impl<I: AsyncRead + AsyncWrite + Unpin> Socket<I> {
     /// Opens a WebSocket, with more header lines.
-    pub(super) async fn open(mut io: I, headers: &str) -> io::Result<Socket<I>> {
+    pub(crate) async fn open(mut io: I, headers: &str) -> io::Result<Socket<I>> {
         let request = format!(
             "GET /ws HTTP/1.1\r\nhost: localhost\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
              sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
@@ -163,20 +163,20 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Socket<I> {
         Ok(Socket { ws, head })
     }
 
-    pub(super) async fn send(&mut self, text: &str) {
+    pub(crate) async fn send(&mut self, text: &str) {
         self.frame(true, OpCode::Text, text.as_bytes()).await;
     }
 
-    pub(super) async fn frame(&mut self, fin: bool, opcode: OpCode, payload: &[u8]) {
+    pub(crate) async fn frame(&mut self, fin: bool, opcode: OpCode, payload: &[u8]) {
         let frame = Frame::new(fin, opcode, None, Payload::Owned(payload.to_vec()));
         self.ws.write_frame(frame).await.expect("it takes the frame");
     }
 
-    pub(super) async fn call(&mut self, id: i64, method: &str, params: Value) {
+    pub(crate) async fn call(&mut self, id: i64, method: &str, params: Value) {
         self.send(&json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }).to_string()).await;
     }
 
-    pub(super) async fn next(&mut self) -> Got {
+    pub(crate) async fn next(&mut self) -> Got {
         let Ok(frame) = self.ws.read_frame().await else { return Got::End };
         match frame.opcode {
             OpCode::Text => Got::Text(String::from_utf8(frame.payload.to_vec()).expect("UTF-8")),
@@ -188,7 +188,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Socket<I> {
     }
 
     /// The next frame as JSON.
-    pub(super) async fn json(&mut self) -> Value {
+    pub(crate) async fn json(&mut self) -> Value {
         match self.next().await {
             Got::Text(text) => serde_json::from_str(&text).expect("JSON"),
             other => panic!("not a message: {other:?}"),

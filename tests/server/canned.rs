@@ -15,31 +15,31 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 /// Answers as its fields say.
 #[derive(Default)]
-pub(super) struct Canned {
+pub(crate) struct Canned {
     /// What the next calls of `watch_agents` follow.
-    pub(super) streams: Mutex<VecDeque<Numbers>>,
+    pub(crate) streams: Mutex<VecDeque<Numbers>>,
     /// Told when a wait, which never ends by itself, begins.
-    pub(super) waiting: Notify,
+    pub(crate) waiting: Notify,
     /// Taken by the next wait, and dropped when it is.
-    pub(super) wait: Mutex<Option<oneshot::Sender<()>>>,
+    pub(crate) wait: Mutex<Option<oneshot::Sender<()>>>,
     /// Told when an archiving begins.
-    pub(super) archiving: Notify,
+    pub(crate) archiving: Notify,
     /// Lets an archiving end.
-    pub(super) archive: Notify,
+    pub(crate) archive: Notify,
     /// Where the making of a worktree hands its reporter, and waits to be told what to answer.
-    pub(super) making: Mutex<Option<mpsc::UnboundedSender<Making>>>,
+    pub(crate) making: Mutex<Option<mpsc::UnboundedSender<Making>>>,
 }
 
 /// The making of a worktree, in the hands of a test. Dropped, it is answered.
-pub(super) struct Making {
-    pub(super) reporter: Reporter,
+pub(crate) struct Making {
+    pub(crate) reporter: Reporter,
     #[expect(dead_code, reason = "it does its work by being dropped")]
     end: oneshot::Sender<()>,
 }
 
 impl Canned {
     /// Lets the test play the makers of worktrees.
-    pub(super) fn makings(&self) -> mpsc::UnboundedReceiver<Making> {
+    pub(crate) fn makings(&self) -> mpsc::UnboundedReceiver<Making> {
         let (sender, makings) = mpsc::unbounded_channel();
         *self.making.lock().expect("no panic") = Some(sender);
         makings
@@ -151,18 +151,18 @@ no_answer! {
 }
 
 /// Events `name 0`, `name 1` and so on, each of at least `size` bytes; after `count` of them nothing, but no end.
-pub(super) struct Numbers {
-    pub(super) name: &'static str,
-    pub(super) count: usize,
-    pub(super) size: usize,
+pub(crate) struct Numbers {
+    pub(crate) name: &'static str,
+    pub(crate) count: usize,
+    pub(crate) size: usize,
     /// How many were asked for.
-    pub(super) asked: Arc<AtomicUsize>,
+    pub(crate) asked: Arc<AtomicUsize>,
     #[expect(dead_code, reason = "it does its work by being dropped with the stream")]
-    pub(super) dropped: Option<oneshot::Sender<()>>,
+    pub(crate) dropped: Option<oneshot::Sender<()>>,
 }
 
 impl Numbers {
-    pub(super) fn new(name: &'static str, count: usize) -> Numbers {
+    pub(crate) fn new(name: &'static str, count: usize) -> Numbers {
         Numbers { name, count, size: 0, asked: Arc::default(), dropped: None }
     }
 }

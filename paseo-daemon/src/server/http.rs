@@ -24,7 +24,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 
 use super::patient::Patient;
-use super::{Door, Hall, effect, fault, openapi, socket};
+use super::{Door, Hall, effect, fault, mcp, openapi, socket};
 
 /// A connection's place among those of its door.
 #[expect(dead_code, reason = "a permit does its work by being held")]
@@ -119,9 +119,14 @@ async fn answer(
             only(&[Method::GET, Method::HEAD], &head.method)?;
             Ok(json_response(&openapi()))
         }
+        ("/mcp", _) => {
+            only(&[Method::POST], &head.method)?;
+            let body = read(hall, body).await?;
+            Ok(mcp::answer(hall, admitted.who, head, body).await)
+        }
         (_, Some(operation)) if !operation.is_empty() && !operation.contains('/') => {
             only(&[Method::POST], &head.method)?;
-            let params = params(hall, body).await?;
+            let params = params(&read(hall, body).await?)?;
             let caller = Caller { who: admitted.who, ..Caller::user() };
             match call(hall, caller, operation.to_owned(), params).await {
                 Ok(answer) => Ok(json_response(&answer)),
@@ -135,8 +140,8 @@ async fn answer(
     }
 }
 
-/// Reads the parameters of a call; an empty body is none.
-async fn params(hall: &Hall, mut body: Incoming) -> Result<Value, Answer> {
+/// Reads a body, no longer than it may be and no slower.
+async fn read(hall: &Hall, mut body: Incoming) -> Result<Vec<u8>, Answer> {
     let limit = hall.limits.connection.message;
     let too_large = || {
         let error = ApiError::new(Code::InvalidArgument, format!("the body is larger than {limit} bytes"));
@@ -171,10 +176,15 @@ async fn params(hall: &Hall, mut body: Incoming) -> Result<Value, Answer> {
     if length > limit {
         return Err(too_large());
     }
+    Ok(text)
+}
+
+/// Reads the parameters of a call; an empty body is none.
+fn params(text: &[u8]) -> Result<Value, Answer> {
     if text.trim_ascii().is_empty() {
         return Ok(Value::Null);
     }
-    serde_json::from_slice(&text).map_err(|error| {
+    serde_json::from_slice(text).map_err(|error| {
         refusal(
             &ApiError::new(Code::InvalidArgument, format!("the body is not JSON: {error}"))
                 .hint("send the arguments as an object: {\"agentId\": \"…\"}"),
@@ -184,7 +194,7 @@ async fn params(hall: &Hall, mut body: Incoming) -> Result<Value, Answer> {
 
 /// Carries out a call in a task of its own, so that a panic ends the call and not the connection. It ends with the
 /// connection, and one that only reads also when the doors close.
-async fn call(hall: &Arc<Hall>, caller: Caller, method: String, params: Value) -> Result<Value, ApiError> {
+pub(super) async fn call(hall: &Arc<Hall>, caller: Caller, method: String, params: Value) -> Result<Value, ApiError> {
     let reads = effect(&method) == Some(Effect::Read);
     let mut tasks = JoinSet::new();
     let shared = hall.clone();

@@ -1,0 +1,8 @@
+//! The tools as models have them, over `/mcp` and from `paseo mcp`, and what the public suites say of them.
+
+mod answers;
+mod bridge;
+mod proxy;
+mod suites;
+mod text;
+mod wire;
