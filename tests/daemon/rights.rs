@@ -1,0 +1,258 @@
+//! What an agent may do, and what only a person may allow it.
+
+use std::collections::BTreeMap;
+
+use paseo_sdk::catalogue::{
+    ArchiveWorktree, CreateAgent, DeleteAgent, ListPendingPermissions, SendAgentPrompt, SetAgentMode, ShutdownDaemon,
+    TrustWorktree, UpdateAgent, WaitForAgent,
+};
+use paseo_sdk::model::{AgentId, Behavior, Mode, Permission, PermissionKind, WaitOutcome};
+use paseo_sdk::{ApiError, Client, Code};
+use serde_json::json;
+
+use super::watching::until;
+use super::worktrees::inside;
+use crate::conformance::stage::{answer, ended, status};
+use crate::lab::Lab;
+
+/// An agent in mode `default` that waits for permission, and its own client.
+async fn timid(lab: &Lab, client: &Client) -> (AgentId, Client) {
+    let agent = client.create_agent(lab.asking("true")).await.expect("it asks").agent_id;
+    let inside = inside(lab, &agent);
+    (agent, inside)
+}
+
+/// Returns what a person is asked because of a call, once it is.
+async fn wished(client: &Client, agent: &AgentId) -> Permission {
+    let is_wish = |permission: &&Permission| permission.kind == PermissionKind::Other;
+    until(client, agent, |agent| agent.permissions.iter().any(|permission| is_wish(&permission))).await;
+    status(client, agent).await.permissions.iter().find(is_wish).expect("it is asked").clone()
+}
+
+fn code<T: std::fmt::Debug>(result: Result<T, ApiError>) -> Code {
+    result.expect_err("it is refused").code
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_above_its_parents_mode_is_a_persons_to_allow() {
+    let lab = Lab::new();
+    let daemon = lab.daemon().await;
+    let client = daemon.client();
+    let (parent, inside) = timid(&lab, &client).await;
+    let child = CreateAgent::new("bold", "shell", "touch made").mode(Mode::FullAccess);
+    let calls = (inside.clone(), child.clone());
+    let call = tokio::spawn(async move { calls.0.create_agent(calls.1).await });
+    let permission = wished(&client, &parent).await;
+    assert_eq!(permission.title, "start an agent of shell in mode full-access: bold");
+    assert_eq!(permission.input["initialPrompt"], "touch made");
+    let mut deny = answer(&parent, &permission, Behavior::Deny);
+    deny.message = Some("not on a Friday".to_owned());
+    client.respond_to_permission(deny).await.expect("an answer");
+    let error = call.await.expect("no panic").expect_err("it is denied");
+    assert_eq!((error.code, error.message.as_str()), (Code::Forbidden, "a person has not allowed it: not on a Friday"));
+    assert!(!lab.work().join("made").exists());
+
+    let call = tokio::spawn(async move { inside.create_agent(child).await });
+    let permission = wished(&client, &parent).await;
+    client.respond_to_permission(answer(&parent, &permission, Behavior::Allow)).await.expect("an answer");
+    let made = call.await.expect("no panic").expect("it is allowed");
+    assert_eq!(made.outcome, Some(WaitOutcome::Completed));
+    assert!(lab.work().join("made").exists());
+    let child = status(&client, &made.agent_id).await;
+    assert_eq!((child.parent, child.mode), (Some(parent.clone()), Mode::FullAccess));
+    // What was allowed once is asked for again.
+    let again = inside_prompt(&lab, &parent, &made.agent_id);
+    let permission = wished(&client, &parent).await;
+    assert!(permission.title.contains("which is in mode full-access: echo more"), "{permission:?}");
+    client.respond_to_permission(answer(&parent, &permission, Behavior::Allow)).await.expect("an answer");
+    assert_eq!(again.await.expect("no panic").expect("it is sent").last_message.as_deref(), Some("more"));
+    lab.end(&client).await;
+}
+
+fn inside_prompt(
+    lab: &Lab,
+    agent: &AgentId,
+    to: &AgentId,
+) -> tokio::task::JoinHandle<Result<paseo_sdk::catalogue::AgentOutcome, ApiError>> {
+    let (inside, prompt) = (inside(lab, agent), SendAgentPrompt::new(to, "echo more"));
+    tokio::spawn(async move { inside.send_agent_prompt(prompt).await })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_and_variables_of_a_child_are_a_persons_to_allow_where_its_parent_must_ask() {
+    let lab = Lab::new();
+    let daemon = lab.daemon().await;
+    let client = daemon.client();
+    let (parent, inside) = timid(&lab, &client).await;
+    let env: BTreeMap<_, _> = [("BASH_ENV".to_owned(), "/tmp/evil".to_owned())].into();
+    let child = CreateAgent { env, ..CreateAgent::new("sly", "shell", "true") };
+    let call = tokio::spawn(async move { inside.create_agent(child).await });
+    let permission = wished(&client, &parent).await;
+    assert_eq!(permission.input["env"], json!(["BASH_ENV"]), "values may be secrets");
+    client.respond_to_permission(answer(&parent, &permission, Behavior::Deny)).await.expect("an answer");
+    assert_eq!(code(call.await.expect("no panic")), Code::Forbidden);
+    lab.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mode_above_its_own_is_a_persons_to_allow() {
+    let lab = Lab::new();
+    let daemon = lab.daemon().await;
+    let client = daemon.client();
+    let (agent, inside) = timid(&lab, &client).await;
+    let raise = SetAgentMode { agent_id: (&agent).into(), mode: Mode::FullAccess };
+    let call = tokio::spawn(async move { inside.set_agent_mode(raise).await });
+    let permission = wished(&client, &agent).await;
+    assert_eq!(permission.title, format!("change the mode of agent “a test” ({agent}) from default to full-access"));
+    assert_eq!(status(&client, &agent).await.mode, Mode::Default);
+    client.respond_to_permission(answer(&agent, &permission, Behavior::Allow)).await.expect("an answer");
+    assert_eq!(call.await.expect("no panic").expect("it is allowed").mode, Mode::FullAccess);
+    lab.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_person_answers_an_agents_own_permissions_those_above_it_and_wishes() {
+    let lab = Lab::new();
+    let daemon = lab.daemon().await;
+    let client = daemon.client();
+    let (parent, within) = timid(&lab, &client).await;
+    let own = status(&client, &parent).await.permissions[0].clone();
+    let error = within.respond_to_permission(answer(&parent, &own, Behavior::Allow)).await.expect_err("its own");
+    assert_eq!(error.code, Code::Forbidden);
+    assert!(error.message.contains("its own permissions"), "{error}");
+    let child = within.create_agent(CreateAgent::new("child", "shell", "true")).await.expect("it asks");
+    let child_id = &child.agent_id;
+    let below = inside(&lab, child_id);
+    assert_eq!(code(below.respond_to_permission(answer(&parent, &own, Behavior::Deny)).await), Code::Forbidden);
+    // What it would have to ask for itself, it may not allow others; but it may deny it.
+    let asked = &child.permissions[0];
+    let error = within.respond_to_permission(answer(child_id, asked, Behavior::Allow)).await.expect_err("as free");
+    assert_eq!(error.code, Code::Forbidden);
+    assert!(error.message.contains("mode `default`"), "{error}");
+
+    let raise = SetAgentMode { agent_id: child_id.into(), mode: Mode::FullAccess };
+    let call = tokio::spawn(async move { below.set_agent_mode(raise).await });
+    let wish = wished(&client, child_id).await;
+    let free = client.create_agent(lab.script("true")).await.expect("it runs").agent_id;
+    let free = inside(&lab, &free);
+    // They share a directory that is in no repository, so that only `scope: all` would let it near.
+    assert_eq!(code(free.respond_to_permission(answer(child_id, &wish, Behavior::Allow)).await), Code::Forbidden);
+    assert_eq!(code(within.respond_to_permission(answer(child_id, &wish, Behavior::Allow)).await), Code::Forbidden);
+    within.respond_to_permission(answer(child_id, asked, Behavior::Deny)).await.expect("it may deny");
+    client.respond_to_permission(answer(child_id, &wish, Behavior::Deny)).await.expect("a person may");
+    assert_eq!(code(call.await.expect("no panic")), Code::Forbidden);
+    lab.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_may_do_everything_may_allow_its_child_everything() {
+    let lab = Lab::new();
+    let daemon = lab.daemon().await;
+    let client = daemon.client();
+    let parent = client.create_agent(lab.script("true")).await.expect("it runs").agent_id;
+    let within = inside(&lab, &parent);
+    let child = CreateAgent::new("child", "shell", "touch made").mode(Mode::Default);
+    let child = within.create_agent(child).await.expect("it asks");
+    assert_eq!(child.outcome, Some(WaitOutcome::Permission), "the wait returns at once");
+    let allow = answer(&child.agent_id, &child.permissions[0], Behavior::Allow);
+    within.respond_to_permission(allow).await.expect("it may");
+    // And it is waited for again.
+    let done = within.wait_for_agent(WaitForAgent::one(&child.agent_id)).await.expect("it ends");
+    assert_eq!(done.outcome, Some(WaitOutcome::Completed));
+    assert!(lab.work().join("made").exists());
+    lab.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_for_agents_is_forbidden_however_free_they_are() {
+    let lab = Lab::new();
+    let daemon = lab.daemon().await;
+    let client = daemon.client();
+    let agent = client.create_agent(lab.script("true")).await.expect("it runs").agent_id;
+    let within = inside(&lab, &agent);
+    assert_eq!(code(within.shutdown_daemon(ShutdownDaemon::default()).await), Code::Forbidden);
+    assert_eq!(code(within.delete_agent(DeleteAgent { agent_id: (&agent).into() }).await), Code::Forbidden);
+    let force = ArchiveWorktree { worktree_slug: Some("x".to_owned()), force: true, ..ArchiveWorktree::default() };
+    assert_eq!(code(within.archive_worktree(force).await), Code::Forbidden);
+    let trust = TrustWorktree { worktree_slug: Some("x".to_owned()), ..TrustWorktree::default() };
+    assert_eq!(code(within.trust_worktree(trust).await), Code::Forbidden);
+    lab.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wish_is_there_after_a_restart_and_its_call_goes_on() {
+    let lab = Lab::new();
+    let daemon = lab.process();
+    let client = lab.client();
+    let (parent, inside) = timid(&lab, &client).await;
+    let child = CreateAgent::new("bold", "shell", "echo once >> made").mode(Mode::FullAccess);
+    let call = tokio::spawn(async move { inside.create_agent(child).await });
+    let before = wished(&client, &parent).await;
+    daemon.kill();
+    let daemon = lab.process();
+    let after = wished(&client, &parent).await;
+    assert_eq!(before, after, "the same, as old as it was");
+    client.respond_to_permission(answer(&parent, &after, Behavior::Allow)).await.expect("an answer");
+    assert_eq!(call.await.expect("no panic").expect("it is allowed").outcome, Some(WaitOutcome::Completed));
+    assert_eq!(std::fs::read_to_string(lab.work().join("made")).expect("it was made"), "once\n");
+    lab.end(&client).await;
+    drop(daemon);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wish_goes_with_whoever_has_it() {
+    let lab = Lab::new();
+    let daemon = lab.daemon().await;
+    let client = daemon.client();
+    let (agent, inside) = timid(&lab, &client).await;
+    let raise = SetAgentMode { agent_id: (&agent).into(), mode: Mode::FullAccess };
+    let call = tokio::spawn(async move { inside.set_agent_mode(raise).await });
+    let wish = wished(&client, &agent).await;
+    call.abort();
+    until(&client, &agent, |agent| agent.permissions.len() == 1).await;
+    let late = client.respond_to_permission(answer(&agent, &wish, Behavior::Allow)).await;
+    assert_eq!(code(late), Code::NotFound);
+    let left = client.list_pending_permissions(ListPendingPermissions::default()).await.expect("a list").permissions;
+    assert_eq!(left.len(), 1, "its own: {left:?}");
+    lab.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_acts_on_what_its_scope_allows_and_is_told_why_not() {
+    let lab = Lab::new();
+    let daemon = lab.daemon().await;
+    let client = daemon.client();
+    let git = "git init -q -b main && git -c user.name=t -c user.email=t@t commit -q --allow-empty -m first";
+    let same = client.create_agent(lab.script(git)).await.expect("a repository").agent_id;
+    let away = tempfile::TempDir::with_prefix("paseo-away-").expect("a directory");
+    let beyond = lab.script("true").cwd(away.path().display().to_string());
+    let beyond = client.create_agent(beyond).await.expect("it runs").agent_id;
+    let (timid, _) = timid(&lab, &client).await;
+    let rename = |agent: &AgentId| UpdateAgent {
+        agent_id: agent.into(),
+        title: Some("renamed".into()),
+        labels: BTreeMap::new(),
+        model: None,
+    };
+    let free = inside(&lab, &same);
+    let refused = free.update_agent(rename(&beyond)).await.expect_err("another repository");
+    let why = "this agent did not start it, and it works in another repository";
+    assert_eq!((refused.code, refused.message), (Code::Forbidden, format!("agent {beyond} is out of reach: {why}")));
+    assert!(refused.hint.is_some_and(|hint| hint.contains("scope")));
+    free.update_agent(rename(&timid)).await.expect("the same repository");
+    ended(&client, &same).await;
+    lab.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_has_its_parents_mode_and_directory() {
+    let lab = Lab::new();
+    let daemon = lab.daemon().await;
+    let client = daemon.client();
+    let (parent, within) = timid(&lab, &client).await;
+    let child = within.create_agent(CreateAgent::new("child", "shell", "true")).await.expect("it asks").agent_id;
+    let child = status(&client, &child).await;
+    let cwd = lab.work().display().to_string();
+    assert_eq!((child.parent, child.mode, child.cwd), (Some(parent), Mode::Default, cwd));
+    lab.end(&client).await;
+}
