@@ -36,6 +36,7 @@ fn about() -> About {
         changes: Changes::default(),
         thinking: None,
         system_prompt: None,
+        inject_tools: None,
         cwd: "/".to_owned(),
         trusted: false,
         worktree: None,

@@ -10,7 +10,7 @@ use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::machine::agent::{About, Changes, Input, Memory, Progress};
 use paseo_sdk::model::{AgentId, Mode, Prompt, Worktree};
 use paseo_sdk::operation::{Caller, Handle};
-use paseo_sdk::provider::LaunchSpec;
+use paseo_sdk::provider::{LaunchSpec, TOOLS};
 use sha2::{Digest, Sha256};
 
 use super::registry::{Owned, finish_deletion, take_up};
@@ -111,6 +111,7 @@ impl Core {
             ("systemPrompt", request.system_prompt.is_some()),
             ("thinking", request.thinking.is_some()),
             ("mcpServers", !request.mcp_servers.is_empty()),
+            ("injectTools", request.inject_tools == Some(true)),
             ("raw", request.raw),
         ] {
             if present && provider.name() == "shell" {
@@ -118,6 +119,12 @@ impl Core {
                     ApiError::new(Code::Unsupported, format!("{field}: means nothing to {name}")).hint("leave it out")
                 );
             }
+        }
+        if request.mcp_servers.contains_key(TOOLS) && request.inject_tools.unwrap_or(self.launcher.inject) {
+            let message = format!("the name `{TOOLS}` is that of the tools which the agent gets anyway");
+            return Err(
+                ApiError::invalid("mcpServers", message).hint("call it something else, or set `injectTools: false`")
+            );
         }
         if request.notify_on_finish {
             return Err(ApiError::new(Code::Unsupported, "notifyOnFinish: notices are not there yet")
@@ -206,6 +213,7 @@ impl Core {
             changes: Changes::default(),
             thinking: request.thinking.clone(),
             system_prompt: request.system_prompt.clone(),
+            inject_tools: request.inject_tools,
             cwd,
             trusted: plan.trusted,
             worktree,
@@ -287,6 +295,7 @@ fn spec_of(request: &CreateAgent, plan: &Plan<'_>, id: &AgentId) -> LaunchSpec {
         trusted: plan.trusted,
         mcp_config: None,
         mcp_servers: request.mcp_servers.clone(),
+        tools: None,
         git_dirs: Vec::new(),
         trees: Vec::new(),
         rules: Vec::new(),
