@@ -5,6 +5,7 @@
 
 mod ends;
 pub(crate) mod stage;
+mod tools;
 mod trouble;
 mod turns;
 
@@ -45,6 +46,7 @@ cases! {
     busy_steer: turns::busy_steer,
     images: turns::images,
     usage: turns::usage,
+    own_tools_are_not_asked_for: tools::own_tools_are_not_asked_for,
     interrupt_while_it_streams: ends::interrupt_while_it_streams,
     interrupt_while_a_tool_runs: ends::interrupt_while_a_tool_runs,
     interrupt_while_it_asks: ends::interrupt_while_it_asks,

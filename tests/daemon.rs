@@ -4,6 +4,7 @@ mod carry;
 mod damage;
 mod disk;
 mod faults;
+mod injection;
 mod leftovers;
 mod lines;
 mod progress;

@@ -22,6 +22,8 @@ pub(crate) struct Lab {
     directory: TempDir,
     /// What agents find in their environment.
     env: BTreeMap<String, String>,
+    /// The program that plays the hidden roles.
+    helper: PathBuf,
 }
 
 impl Lab {
@@ -29,12 +31,24 @@ impl Lab {
         let directory = TempDir::with_prefix("paseo-lab-").expect("a temporary directory");
         std::fs::create_dir(directory.path().join("work")).expect("a directory to work in");
         // Whoever runs the tests may have any shell, or none; their scripts are for this one.
-        Lab { directory, env: [("SHELL".to_owned(), "/bin/sh".to_owned())].into() }
+        Lab { directory, env: [("SHELL".to_owned(), "/bin/sh".to_owned())].into(), helper: PASEO.into() }
     }
 
     /// Adds to what agents find in their environment.
     pub(crate) fn set_env(&mut self, env: impl IntoIterator<Item = (String, String)>) {
         self.env.extend(env);
+    }
+
+    /// Lets a program of the test's own serve the tools of paseo to agents: everything else goes on to the real one.
+    pub(crate) fn serve_tools_by(&mut self, server: &str) {
+        let (helper, file) = (self.path("helper"), self.path("tools.py"));
+        std::fs::write(&file, server).expect("it is written");
+        let script = format!(
+            "#!/bin/sh\ncase \"$1 $2\" in '__bridge mcp') exec python3 '{}' ;; esac\nexec '{PASEO}' \"$@\"\n",
+            file.display()
+        );
+        program(&helper, script.as_bytes());
+        self.helper = helper;
     }
 
     pub(crate) fn home(&self) -> PathBuf {
@@ -52,7 +66,7 @@ impl Lab {
     }
 
     pub(crate) fn config(&self) -> Config {
-        Config { helper: Some(PASEO.into()), listen: None, env: self.env.clone(), ..Config::at(self.home()) }
+        Config { helper: Some(self.helper.clone()), listen: None, env: self.env.clone(), ..Config::at(self.home()) }
     }
 
     /// Starts a daemon in this process.
@@ -268,3 +282,21 @@ pub(crate) fn calls(entries: &[Entry]) -> Vec<&ToolCall> {
         })
         .collect()
 }
+
+/// A server of tools that says which agent calls them, and how.
+pub(crate) const TOOLS: &str = r#"
+import json, os, sys
+for line in sys.stdin:
+    asked = json.loads(line)
+    if "id" not in asked:
+        continue
+    whose = "{PASEO_AGENT_ID} of {PASEO_HOME}".format(**os.environ)
+    said = f"{asked.get('params', {}).get('name')} for {whose}, token of {len(os.environ['PASEO_AGENT_TOKEN'])}"
+    tool = lambda name, reads: {"name": name, "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": reads, "destructiveHint": not reads}}
+    results = {
+        "initialize": {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "paseo", "version": "1"}},
+        "tools/list": {"tools": [tool("list_agents", True), tool("archive_agent", False)]},
+        "tools/call": {"content": [{"type": "text", "text": said}]},
+    }
+    print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": results.get(asked["method"], {})}), flush=True)
+"#;

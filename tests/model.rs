@@ -186,7 +186,7 @@ fn wrong_arguments_are_named() {
     params must be an object
     params must be an object
     missing field `title` {"field":"title"}
-    unknown field `cvd`, expected one of `title`, `provider`, `initialPrompt`, `cwd`, `background`, `notifyOnFinish`, `agentId`, `promptId`, `mode`, `model`, `thinking`, `labels`, `images`, `raw`, `systemPrompt`, `mcpServers`, `env`, `worktree` {"field":"cvd"}
+    unknown field `cvd`, expected one of `title`, `provider`, `initialPrompt`, `cwd`, `background`, `notifyOnFinish`, `agentId`, `promptId`, `mode`, `model`, `thinking`, `labels`, `images`, `raw`, `systemPrompt`, `mcpServers`, `injectTools`, `env`, `worktree` {"field":"cvd"}
     title: invalid type: integer `7`, expected a string {"field":"title"}
     mode: unknown mode `yolo`: give `plan`, `default`, `auto`, `full-access`, or a provider's own as `provider:name` {"field":"mode"}
     agentId: `../../etc` is not an id: give 1 to 64 letters, digits, `-` or `_`, a letter or digit first {"field":"agentId"}

@@ -167,6 +167,7 @@ fn spec(mode: Mode) -> LaunchSpec {
         trusted: false,
         mcp_config: None,
         mcp_servers: std::collections::BTreeMap::new(),
+        tools: None,
         git_dirs: Vec::new(),
         trees: Vec::new(),
         rules: vec!["Bash(ls)".to_owned(), "command ls".to_owned()],

@@ -189,6 +189,9 @@ pub struct Run {
     /// Let the agent's program take the task for more than text: `/` for a command, `@path` for a file
     #[arg(long)]
     pub raw: bool,
+    /// Start the agent without the tools of paseo, with which it could start others
+    #[arg(long)]
+    pub no_tools: bool,
     /// How long to wait at most, such as 90s or 1h; the agent goes on
     #[arg(long, value_name = "DURATION", conflicts_with = "background")]
     pub timeout: Option<Duration>,

@@ -123,6 +123,7 @@ fn request(run: Run, agent_id: &AgentId, prompt_id: &PromptId) -> Result<CreateA
         images: prompt::images(&run.images)?,
         thinking: run.thinking,
         raw: run.raw,
+        inject_tools: run.no_tools.then_some(false),
         env,
         worktree,
         ..CreateAgent::new(title, run.provider, prompt)

@@ -42,6 +42,8 @@ pub struct Config {
     pub providers: BTreeMap<String, Variant>,
     /// What an agent may act on beside itself and its descendants.
     pub scope: Scope,
+    /// The tools of paseo.
+    pub mcp: Mcp,
     /// What was wrong with the settings and passed over.
     pub warnings: Vec<String>,
 }
@@ -61,6 +63,7 @@ impl Default for Config {
             env: BTreeMap::new(),
             providers: BTreeMap::new(),
             scope: Scope::default(),
+            mcp: Mcp::default(),
             warnings: Vec::new(),
         }
     }
@@ -157,6 +160,7 @@ impl Config {
                 "env" => set(&mut self.env, value, |variables: Variables| Ok(variables.0)),
                 "providers" => self.read_providers(value, path),
                 "scope" => set(&mut self.scope, value, Ok),
+                "mcp" => set(&mut self.mcp, value, Ok),
                 _ => Err(format!("there is no such setting; there are {KEYS}")),
             };
             if let Err(error) = outcome {
@@ -263,6 +267,20 @@ pub enum Scope {
     All,
 }
 
+/// The tools of paseo, as the MCP server of that name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Mcp {
+    /// Whether agents get them, where nobody says it for an agent.
+    pub inject: bool,
+}
+
+impl Default for Mcp {
+    fn default() -> Mcp {
+        Mcp { inject: true }
+    }
+}
+
 /// `log` in `config.json`: the file, or more.
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -309,4 +327,4 @@ fn usable_token(token: String) -> Result<String, String> {
 const KEEP: &[&str] = &["tmux", "screen", "zellij", "ssh-agent", "gpg-agent", "dbus-daemon"];
 
 /// The settings of `config.json`.
-const KEYS: &str = "`listen`, `log`, `auth`, `hosts`, `origins`, `keep`, `env`, `providers`, `scope`";
+const KEYS: &str = "`listen`, `log`, `auth`, `hosts`, `origins`, `keep`, `env`, `providers`, `scope`, `mcp`";

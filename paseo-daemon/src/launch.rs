@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use paseo_sdk::error::{ApiError, Code};
+use paseo_sdk::machine::agent::About;
 use paseo_sdk::model::{AgentId, Mode};
-use paseo_sdk::provider::{LaunchSpec, Program, Provider, Surroundings};
+use paseo_sdk::provider::{LaunchSpec, Program, Provider, Surroundings, TOOLS, ToolServer};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -34,6 +35,8 @@ pub(crate) struct Launcher {
     /// The daemon's own environment without what is not for agents, then what the settings add.
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) kinds: Kinds,
+    /// Whether agents get the tools of paseo, where nobody has said it for them.
+    pub(crate) inject: bool,
     pub(crate) worktrees: Worktrees,
 }
 
@@ -142,18 +145,30 @@ impl Helper {
             Helper::Missing(reason) => Err(reason.clone()),
         }
     }
+
+    /// Returns its file as any process can start it, now and later: a newer version that has taken its place will do. Where
+    /// nothing has, what this process runs is still there for as long as it lives.
+    fn file(&self) -> Option<PathBuf> {
+        let (Helper::Own(path) | Helper::Other(path)) = self else { return None };
+        let named = without_mark(path);
+        let running = PathBuf::from(format!("/proc/{}/exe", std::process::id()));
+        match self {
+            Helper::Own(_) if !named.is_file() && running.exists() => Some(running),
+            _ => Some(named),
+        }
+    }
+}
+
+/// Returns the path of a program without what Linux adds to it once the file is gone or was replaced.
+fn without_mark(path: &Path) -> PathBuf {
+    path.to_str().and_then(|text| text.strip_suffix(" (deleted)")).map_or_else(|| path.to_owned(), PathBuf::from)
 }
 
 /// Returns the file that this program was started from: what stands there now is what a restart becomes.
 pub(crate) fn own_program(name: Option<OsString>) -> io::Result<PathBuf> {
     match name.map(PathBuf::from).filter(|name| name.components().count() > 1) {
         Some(path) => std::path::absolute(path),
-        None => {
-            let path = std::env::current_exe()?;
-            // Linux says so when the file was replaced since.
-            let text = path.to_string_lossy();
-            Ok(text.strip_suffix(" (deleted)").map_or_else(|| path.clone(), PathBuf::from))
-        }
+        None => Ok(without_mark(&std::env::current_exe()?)),
     }
 }
 
@@ -183,6 +198,12 @@ impl Launcher {
         self.helper.program()
     }
 
+    /// Returns what serves the tools of paseo to agents.
+    fn tools(&self) -> Option<ToolServer> {
+        let program = self.helper.file()?.display().to_string();
+        Some(ToolServer { program, args: ["__bridge", "mcp"].map(str::to_owned).to_vec() })
+    }
+
     /// Refuses a mode in which an agent that is there could not be started again. `name` is what its provider goes by.
     pub(crate) fn check_mode(
         &self,
@@ -205,6 +226,7 @@ impl Launcher {
             trusted: true,
             mcp_config: None,
             mcp_servers: BTreeMap::new(),
+            tools: None,
             git_dirs: Vec::new(),
             trees: Vec::new(),
             rules: Vec::new(),
@@ -240,16 +262,18 @@ impl Launcher {
     }
 
     /// Starts a process. It is given up when the receiver is dropped; a shim that is there by then is found by its
-    /// directory when the daemon starts again. `name` is what the provider goes by.
+    /// directory when the daemon starts again.
     pub(crate) fn launch(
         self: Arc<Self>,
         provider: &'static dyn Provider,
-        name: String,
+        about: &About,
         spec: LaunchSpec,
         run: i64,
         resume: Option<String>,
     ) -> oneshot::Receiver<Result<Running, String>> {
         let (mut done, result) = oneshot::channel();
+        let name = about.provider_name().to_owned();
+        let inject = about.inject_tools.unwrap_or(self.inject);
         tokio::spawn(async move {
             // What is set up there is waited for, unless nobody waits for the process any more.
             let ground = tokio::select! {
@@ -258,7 +282,7 @@ impl Launcher {
             };
             let started = match ground {
                 Ok(ground) => match self.kinds.of_agent(&name, provider) {
-                    Ok(kind) => self.start(kind, spec, ground, run, resume.as_deref()).await,
+                    Ok(kind) => self.start(kind, spec, inject, ground, run, resume.as_deref()).await,
                     Err(reason) => Err(reason),
                 },
                 Err(error) => Err(error.message),
@@ -272,6 +296,7 @@ impl Launcher {
         &self,
         kind: Kind<'_>,
         mut spec: LaunchSpec,
+        inject: bool,
         ground: Ground,
         run: i64,
         resume: Option<&str>,
@@ -282,6 +307,8 @@ impl Launcher {
         let files = Files::of(&self.agents, spec.agent_id.as_str());
         spec.mcp_config = Some(files.mcp_config()).filter(|file| file.exists()).map(|file| file.display().to_string());
         spec.mcp_servers = mcp_servers(&files.mcp_config())?;
+        // Settings that have changed since may want what its own server is called.
+        spec.tools = self.tools().filter(|_| inject && !spec.mcp_servers.contains_key(TOOLS));
         // A worktree may have been trusted since.
         spec.trusted = ground.trusted;
         let shown = |paths: &[PathBuf]| paths.iter().map(|path| path.display().to_string()).collect();

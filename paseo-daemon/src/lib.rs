@@ -151,6 +151,7 @@ impl Daemon {
             keep: config.keep.clone(),
             env,
             kinds,
+            inject: config.mcp.inject,
             worktrees: worktrees.clone(),
         });
         let watchers = Arc::new(live::Watchers::default());

@@ -389,9 +389,8 @@ impl Owner {
                     self.write(now(), timeline::Input::Wrote { item_id, text }, waiting).await;
                 }
                 Output::Launch { run, resume } => {
-                    let name = self.machine.about().provider_name().to_owned();
-                    let spec = self.machine.spec(run);
-                    let launch = self.launcher.clone().launch(self.provider, name, spec, run, resume);
+                    let (about, spec) = (self.machine.about(), self.machine.spec(run));
+                    let launch = self.launcher.clone().launch(self.provider, about, spec, run, resume);
                     self.launching = Some((run, launch));
                 }
                 Output::Tell(id, tell) => self.say(id, tell).await,

@@ -200,6 +200,9 @@ pub struct LaunchSpec {
     /// The servers of that file, by name.
     #[serde(default)]
     pub mcp_servers: BTreeMap<String, serde_json::Value>,
+    /// What serves the tools of paseo to it, as the MCP server [`TOOLS`]; none when it gets none.
+    #[serde(default)]
+    pub tools: Option<ToolServer>,
     /// The git directories that commits in its worktree are written to, without those that say what git runs.
     #[serde(default)]
     pub git_dirs: Vec<String>,
@@ -209,6 +212,22 @@ pub struct LaunchSpec {
     /// What it need not ask for, because somebody has allowed it for good before this launch; in the program's words.
     #[serde(default)]
     pub rules: Vec<String>,
+}
+
+/// The name of the MCP server with the tools of paseo.
+pub const TOOLS: &str = "paseo";
+
+/// How long a call of one of these tools may take, in milliseconds. It waits for agents, and a day is too short for that;
+/// this is the longest time that every program can tell.
+pub const TOOL_TIMEOUT: i64 = i32::MAX as i64;
+
+/// A program that speaks MCP over its standard input and output, and finds who it is for in its environment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolServer {
+    /// The program file.
+    pub program: String,
+    /// Its arguments.
+    pub args: Vec<String>,
 }
 
 /// How a program is started.

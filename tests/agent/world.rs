@@ -752,6 +752,7 @@ pub(crate) fn about(mode: Mode) -> About {
         changes: Changes::default(),
         thinking: None,
         system_prompt: None,
+        inject_tools: None,
         cwd: "/".to_owned(),
         trusted: false,
         worktree: None,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use paseo_sdk::model::Mode;
 use paseo_sdk::provider::claude::Claude;
-use paseo_sdk::provider::{LaunchSpec, Provider as _, Surroundings};
+use paseo_sdk::provider::{LaunchSpec, Provider as _, Surroundings, ToolServer};
 
 fn spec() -> LaunchSpec {
     LaunchSpec {
@@ -17,6 +17,7 @@ fn spec() -> LaunchSpec {
         trusted: true,
         mcp_config: None,
         mcp_servers: BTreeMap::new(),
+        tools: None,
         git_dirs: Vec::new(),
         trees: Vec::new(),
         rules: Vec::new(),
@@ -26,7 +27,9 @@ fn spec() -> LaunchSpec {
 #[test]
 fn the_arguments_follow_from_what_is_asked_for() {
     let fresh = Claude.launch(&spec(), None);
+    let tools = ToolServer { program: "/bin/paseo".to_owned(), args: ["__bridge", "mcp"].map(str::to_owned).to_vec() };
     let rich = LaunchSpec {
+        tools: Some(tools.clone()),
         model: Some("opus".to_owned()),
         mode: Mode::Auto,
         thinking: Some("high".to_owned()),
@@ -36,14 +39,14 @@ fn the_arguments_follow_from_what_is_asked_for() {
     };
     let resumed = Claude.launch(&rich, Some("0a8d9a59-7cb9-4d1c-b336-754e7a6aa646"));
     let native = Mode::Native { provider: "claude".to_owned(), name: "dontAsk".to_owned() };
-    let stranger = Claude.launch(&LaunchSpec { trusted: false, mode: native, ..spec() }, None);
+    let stranger = Claude.launch(&LaunchSpec { trusted: false, mode: native, tools: Some(tools), ..spec() }, None);
     let shown = [&fresh, &resumed, &stranger].map(|launch| launch.args[BASE..].join(" "));
     insta::assert_snapshot!(fresh.args[..BASE].join(" "), @"-p --input-format stream-json --output-format stream-json --verbose --include-partial-messages --replay-user-messages --permission-prompt-tool stdio");
-    insta::assert_snapshot!(shown.join("\n"), @"
+    insta::assert_snapshot!(shown.join("\n"), @r#"
     --permission-mode default --model default
-    --allowedTools Bash(npm test) WebFetch --permission-mode acceptEdits --model opus --effort high --mcp-config /home/agents/a1/mcp.json --resume 0a8d9a59-7cb9-4d1c-b336-754e7a6aa646
-    --permission-mode dontAsk --model default --setting-sources user --strict-mcp-config
-    ");
+    --allowedTools mcp__paseo Bash(npm test) WebFetch --mcp-config /home/agents/a1/mcp.json {"mcpServers":{"paseo":{"type":"stdio","command":"/bin/paseo","args":["__bridge","mcp"],"timeout":2147483647}}} --permission-mode acceptEdits --model opus --effort high --resume 0a8d9a59-7cb9-4d1c-b336-754e7a6aa646
+    --allowedTools mcp__paseo --mcp-config {"mcpServers":{"paseo":{"type":"stdio","command":"/bin/paseo","args":["__bridge","mcp"],"timeout":2147483647}}} --permission-mode dontAsk --model default --setting-sources user --strict-mcp-config
+    "#);
     let names: Vec<_> = fresh.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
     insta::assert_snapshot!(names.join("\n"), @"
     CLAUDE_CODE_EAGER_FLUSH=1

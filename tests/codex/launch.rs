@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use paseo_sdk::model::Mode;
 use paseo_sdk::provider::codex::Codex;
 use paseo_sdk::provider::{
-    Event, LaunchSpec, Line, Provider as _, Record, Session, Step, Surroundings, Tell, Unsaid, What,
+    Event, LaunchSpec, Line, Provider as _, Record, Session, Step, Surroundings, Tell, ToolServer, Unsaid, What,
 };
 use serde_json::{Value, json};
 
@@ -20,6 +20,7 @@ fn spec() -> LaunchSpec {
         trusted: true,
         mcp_config: None,
         mcp_servers: BTreeMap::new(),
+        tools: None,
         git_dirs: vec!["/repository/.git/objects".to_owned(), "/repository/.git/worktrees/work".to_owned()],
         trees: vec!["/work".to_owned(), "/repository".to_owned()],
         rules: Vec::new(),
@@ -110,6 +111,7 @@ fn the_arguments_are_the_same_always_and_what_is_asked_for_is_in_the_setup() {
         model: Some("gpt-5.4".to_owned()),
         thinking: Some("high".to_owned()),
         rules: vec!["command touch made".to_owned()],
+        tools: Some(tools()),
         ..spec()
     };
     let launch = Codex.launch(&rich, Some("t0"));
@@ -225,6 +227,40 @@ fn a_server_that_does_not_start_is_done_without_and_people_are_told() {
     assert!(ready.prompt().is_ok());
     let told = |event: &Event| matches!(event, Event::Notice(text) if text.contains("does without servers") && text.contains("lab"));
     assert!(ready.events.iter().any(told), "{:?}", ready.events);
+}
+
+#[test]
+fn where_its_user_has_another_server_of_that_name_it_does_without_the_tools_of_paseo_and_people_are_told() {
+    let clash = "failed to load configuration: url is not supported for stdio\nin `mcp_servers.paseo`\n";
+    let asked = std::cell::Cell::new(0);
+    let with_tools = LaunchSpec { tools: Some(tools()), ..spec() };
+    let ready = Answering::start(&with_tools, None, |method| match method {
+        "thread/start" if asked.replace(asked.get() + 1) == 0 => {
+            json!({ "error": { "code": -32600, "message": clash } })
+        }
+        _ => well(method),
+    });
+    assert!(ready.prompt().is_ok());
+    let starts: Vec<_> = ready.said.iter().filter(|line| line["method"] == "thread/start").collect();
+    let servers = |number: usize| starts[number]["params"]["config"]["mcp_servers"].as_object().expect("servers");
+    assert!(starts.len() == 2 && servers(0).contains_key("paseo") && servers(1).is_empty(), "{starts:#?}");
+    let instructions = |number: usize| starts[number]["params"]["developerInstructions"].as_str();
+    assert!(instructions(0).is_some_and(|text| text.starts_with("The tools of the MCP server `paseo`")));
+    assert_eq!(instructions(1), Some("never in the arguments"));
+    let told = |event: &Event| matches!(event, Event::Notice(text) if text.contains("another server called `paseo`"));
+    assert!(ready.events.iter().any(told), "{:?}", ready.events);
+    // One that somebody gave to the agent is not left out, nor does this go on for ever.
+    let given = json!({ "command": "serve" });
+    let given = LaunchSpec { mcp_servers: [("paseo".to_owned(), given)].into(), ..spec() };
+    for spec in [&given, &with_tools] {
+        let refused = json!({ "error": { "code": -32600, "message": clash } });
+        let failing = Answering::start(spec, None, but("thread/start", refused));
+        assert!(matches!(failing.prompt(), Err(Unsaid::Never(reason)) if reason.starts_with("codex cannot begin")));
+    }
+}
+
+fn tools() -> ToolServer {
+    ToolServer { program: "/bin/paseo".to_owned(), args: ["__bridge", "mcp"].map(str::to_owned).to_vec() }
 }
 
 #[test]

@@ -222,7 +222,11 @@ impl Stage {
 
     /// Returns a task that asks first.
     pub(crate) fn asking(&self, prompt: &str) -> CreateAgent {
-        CreateAgent::new("a case", self.kind.name(), prompt).cwd(self.lab.work().display().to_string())
+        CreateAgent {
+            // One process less for each agent; `injection` is about these tools.
+            inject_tools: Some(false),
+            ..CreateAgent::new("a case", self.kind.name(), prompt).cwd(self.lab.work().display().to_string())
+        }
     }
 
     /// Starts a task that asks, and returns what it asks for.

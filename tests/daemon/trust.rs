@@ -25,7 +25,7 @@ while IFS= read -r line; do
 done
 "#;
 
-fn with_claude(lab: &mut Lab) {
+pub(super) fn with_claude(lab: &mut Lab) {
     let programs = lab.path("programs");
     std::fs::create_dir(&programs).expect("a directory");
     crate::lab::program(&programs.join("claude"), PROGRAM.as_bytes());

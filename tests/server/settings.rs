@@ -7,7 +7,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use paseo_daemon::config::{Config, Flags, Listen, Scope};
+use paseo_daemon::config::{Config, Flags, Listen, Mcp, Scope};
 use paseo_daemon::home::Home;
 use paseo_daemon::lock::{Lock, holder, wait_until_free};
 use paseo_daemon::log::{self, Rotating};
@@ -287,14 +287,14 @@ fn every_setting_of_the_file_is_taken() -> Result<(), ApiError> {
     let config = load(
         Some(
             r#"{"hosts": ["a.example"], "origins": ["https://a.example"], "keep": ["tmux"], "env": {"A": "1"},
-                "scope": "own", "log": "/var/log/paseo.log"}"#,
+                "scope": "own", "mcp": {"inject": false}, "log": "/var/log/paseo.log"}"#,
         ),
         &[],
         Flags { foreground: true, ..Flags::default() },
     )?;
     assert_eq!(config.warnings, [""; 0]);
     assert_eq!((config.hosts, config.origins), (vec!["a.example".into()], vec!["https://a.example".into()]));
-    assert_eq!((config.keep, config.scope), (vec!["tmux".into()], Scope::Own));
+    assert_eq!((config.keep, config.scope, config.mcp), (vec!["tmux".into()], Scope::Own, Mcp { inject: false }));
     assert_eq!(config.env, BTreeMap::from([("A".into(), "1".into())]));
     assert_eq!(config.log.file.as_deref(), Some(Path::new("/var/log/paseo.log")));
     assert!(config.log.foreground);
@@ -311,6 +311,7 @@ fn what_is_wrong_with_the_file_is_a_warning_that_names_it() -> Result<(), ApiErr
         (r#"{"env": {"A": 1}}"#, "`env`"),
         (r#"{"providers": ["zai"]}"#, "`providers`"),
         (r#"{"scope": "everything"}"#, "`scope`"),
+        (r#"{"mcp": {"injekt": false}}"#, "`mcp`"),
         (r#"{"auth": "two words"}"#, "`auth`"),
         (r#"{"auth": ""}"#, "`auth`"),
         (r#"{"log": {"colour": true}}"#, "`log`"),

@@ -38,6 +38,7 @@ fn about() -> About {
         changes: Changes::default(),
         thinking: None,
         system_prompt: None,
+        inject_tools: None,
         cwd: "/".to_owned(),
         trusted: false,
         worktree: None,

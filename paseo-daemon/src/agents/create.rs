@@ -10,7 +10,7 @@ use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::machine::agent::{About, Changes, Input, Memory, Progress, Reports};
 use paseo_sdk::model::{AgentId, Mode, Prompt, Worktree};
 use paseo_sdk::operation::{Caller, Handle, Operation as _};
-use paseo_sdk::provider::LaunchSpec;
+use paseo_sdk::provider::{LaunchSpec, TOOLS};
 use sha2::{Digest, Sha256};
 
 use super::registry::{Owned, finish_deletion, take_up};
@@ -106,6 +106,7 @@ impl Core {
             ("systemPrompt", request.system_prompt.is_some()),
             ("thinking", request.thinking.is_some()),
             ("mcpServers", !request.mcp_servers.is_empty()),
+            ("injectTools", request.inject_tools == Some(true)),
             ("raw", request.raw),
         ] {
             if present && provider.name() == "shell" {
@@ -113,6 +114,12 @@ impl Core {
                     ApiError::new(Code::Unsupported, format!("{field}: means nothing to {name}")).hint("leave it out")
                 );
             }
+        }
+        if request.mcp_servers.contains_key(TOOLS) && request.inject_tools.unwrap_or(self.launcher.inject) {
+            let message = format!("the name `{TOOLS}` is that of the tools which the agent gets anyway");
+            return Err(
+                ApiError::invalid("mcpServers", message).hint("call it something else, or set `injectTools: false`")
+            );
         }
         let reports_to = request.notify_on_finish.then(|| self.notified(caller)).transpose()?;
         if let Some((key, _)) = request.env.iter().find(|(key, value)| !is_variable(key, value)) {
@@ -225,6 +232,7 @@ impl Core {
             changes: Changes::default(),
             thinking: request.thinking.clone(),
             system_prompt: request.system_prompt.clone(),
+            inject_tools: request.inject_tools,
             cwd,
             trusted: plan.trusted,
             worktree,
@@ -309,6 +317,7 @@ fn spec_of(request: &CreateAgent, plan: &Plan<'_>, id: &AgentId) -> LaunchSpec {
         trusted: plan.trusted,
         mcp_config: None,
         mcp_servers: request.mcp_servers.clone(),
+        tools: None,
         git_dirs: Vec::new(),
         trees: Vec::new(),
         rules: Vec::new(),

@@ -60,6 +60,10 @@ pub struct CreateAgent {
     /// MCP servers for the agent, by name, as the provider's own configuration writes them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub mcp_servers: BTreeMap<String, serde_json::Value>,
+    /// Whether the agent gets the tools of paseo itself, as the MCP server `paseo`. Default: as the daemon's settings say,
+    /// which is yes; never for `shell`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inject_tools: Option<bool>,
     /// Environment variables added to the daemon's. Kept in a private file, never shown.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,

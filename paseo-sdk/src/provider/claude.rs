@@ -12,9 +12,10 @@ mod wire;
 
 use self::transcript::Transcript;
 use super::{
-    Installed, Launch, LaunchSpec, Login, Objection, Program, Provider, Question, Session, Surroundings, Traits, value,
+    Installed, Launch, LaunchSpec, Login, Objection, Program, Provider, Question, Session, Surroundings, TOOL_TIMEOUT,
+    TOOLS, ToolServer, Traits, value,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::model::{Mode, Model};
 
@@ -50,19 +51,17 @@ impl Provider for Claude {
 
     fn launch(&self, spec: &LaunchSpec, resume: Option<&str>) -> Launch {
         let mut args: Vec<String> = BASE.iter().map(|&arg| arg.to_owned()).collect();
-        if !spec.rules.is_empty() {
-            // It takes as many values as there are up to the next option.
-            args.push("--allowedTools".to_owned());
-            args.extend(spec.rules.iter().cloned());
-        }
+        // What a call may do, the daemon decides.
+        let tools = spec.tools.as_ref().map(|_| format!("mcp__{TOOLS}"));
+        let allowed: Vec<_> = tools.iter().chain(&spec.rules).cloned().collect();
+        many(&mut args, "--allowedTools", allowed);
+        let servers: Vec<_> = spec.mcp_config.clone().into_iter().chain(spec.tools.as_ref().map(server)).collect();
+        many(&mut args, "--mcp-config", servers);
         let mut option = |name: &str, value: &str| args.extend([name.to_owned(), value.to_owned()]);
         option("--permission-mode", own_mode(&spec.mode));
         option("--model", spec.model.as_deref().unwrap_or("default"));
         if let Some(effort) = &spec.thinking {
             option("--effort", effort);
-        }
-        if let Some(file) = &spec.mcp_config {
-            option("--mcp-config", file);
         }
         if let Some(session) = resume {
             option("--resume", session);
@@ -137,6 +136,26 @@ impl Provider for Claude {
         };
         Some(models.iter().map(one).collect())
     }
+}
+
+/// Adds an option that takes as many values as there are up to the next one.
+fn many(args: &mut Vec<String>, name: &str, values: Vec<String>) {
+    if !values.is_empty() {
+        args.push(name.to_owned());
+        args.extend(values);
+    }
+}
+
+/// Returns the configuration of the server with the tools of paseo. It finds its token in the environment, which the
+/// program passes on, so that nothing here is secret.
+fn server(tools: &ToolServer) -> String {
+    let server = json!({
+        "type": "stdio",
+        "command": tools.program,
+        "args": tools.args,
+        "timeout": TOOL_TIMEOUT,
+    });
+    json!({ "mcpServers": { TOOLS: server } }).to_string()
 }
 
 /// Returns the program's own word for a mode.

@@ -44,6 +44,9 @@ pub struct About {
     /// Text added to the provider's own system prompt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system_prompt: Option<String>,
+    /// Whether it gets the tools of paseo; none for what the settings say at each launch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inject_tools: Option<bool>,
     /// The directory it works in.
     pub cwd: String,
     /// Whether that directory's own settings, hooks and servers may run.
@@ -95,6 +98,7 @@ impl About {
             trusted: self.trusted,
             mcp_config: None,
             mcp_servers: BTreeMap::new(),
+            tools: None,
             git_dirs: Vec::new(),
             trees: Vec::new(),
             rules: Vec::new(),

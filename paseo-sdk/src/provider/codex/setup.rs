@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::mode_of;
 use crate::model::Mode;
-use crate::provider::{LaunchSpec, Objection};
+use crate::provider::{LaunchSpec, Objection, TOOL_TIMEOUT, TOOLS, ToolServer};
 
 /// With what a process is set up.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -42,12 +42,15 @@ impl Setup {
         let servers = spec.mcp_servers.iter();
         // What cannot be a server was refused when the agent was made.
         let servers = servers.filter_map(|(name, given)| Some((name.clone(), server(given, &mut secrets).ok()?)));
+        let tools = spec.tools.iter().map(|tools| (TOOLS.to_owned(), own_server(tools)));
+        let servers = servers.collect::<Vec<_>>().into_iter().chain(tools);
+        let told = spec.tools.iter().map(|_| ABOUT_TOOLS).chain(spec.system_prompt.as_deref());
         let setup = Setup {
             cwd: spec.cwd.clone(),
             model: spec.model.clone(),
             mode: spec.mode.to_string(),
             effort: spec.thinking.clone(),
-            instructions: spec.system_prompt.clone(),
+            instructions: told.map(str::to_owned).reduce(|one, other| format!("{one}\n\n{other}")),
             resume: resume.map(str::to_owned),
             // Who is not trusted writes nothing that somebody else's git believes.
             git_dirs: if spec.trusted { spec.git_dirs.clone() } else { Vec::new() },
@@ -80,6 +83,19 @@ impl Setup {
 
     pub(super) fn directory(&self) -> &str {
         &self.cwd
+    }
+
+    /// Leaves the tools of paseo out; returns whether they were there.
+    pub(super) fn leave_out_tools(&mut self) -> bool {
+        // A server of that name that somebody gave has no such mode.
+        let ours = self.mcp_servers.get(TOOLS).is_some_and(|server| !server[APPROVAL].is_null());
+        if ours {
+            self.mcp_servers.remove(TOOLS);
+            let told = self.instructions.take();
+            let rest = told.as_deref().map(|told| told.strip_prefix(ABOUT_TOOLS).unwrap_or(told).trim_start());
+            self.instructions = rest.filter(|rest| !rest.is_empty()).map(str::to_owned);
+        }
+        ours
     }
 
     /// Returns how the thread is asked for: with the method that begins it, or goes on with it. Where servers are required
@@ -335,6 +351,28 @@ fn local(
     let args: Vec<_> = ["-c".to_owned(), script, "sh".to_owned(), command.to_owned()].into_iter().chain(args).collect();
     Ok(json!({ "command": "/bin/sh", "args": args, "env_vars": names }))
 }
+
+/// Returns the server with the tools of paseo. Its calls are not asked for: what a call may do, the daemon decides.
+fn own_server(tools: &ToolServer) -> Value {
+    json!({
+        "command": tools.program,
+        "args": tools.args,
+        "env_vars": OURS,
+        // Whatever its user has said of a server of that name.
+        "enabled": true,
+        APPROVAL: "approve",
+        "startup_timeout_sec": 30,
+        "tool_timeout_sec": TOOL_TIMEOUT / 1000,
+    })
+}
+
+/// The setting of a server that says when its tools are asked for.
+const APPROVAL: &str = "default_tools_approval_mode";
+
+/// What a model is told of these tools, which it sees only when it searches for them.
+const ABOUT_TOOLS: &str = "The tools of the MCP server `paseo` make git worktrees, start other agents in them, prompt \
+    them, wait for them and read what they did: search your tools for `paseo` to see them. `create_agent`, \
+    `send_agent_prompt` and `wait_for_agent` block until there is something to do for you, however long that takes.";
 
 /// What the program logs in with, where a variable holds it.
 const KEYS: [&str; 2] = ["OPENAI_API_KEY", "CODEX_API_KEY"];

@@ -8,7 +8,7 @@ use crate::model::Mode;
 use crate::provider::codex::setup::{self, Roots};
 use crate::provider::codex::wire;
 use crate::provider::value::{self, clip, text};
-use crate::provider::{Event, Step};
+use crate::provider::{Event, Step, TOOLS};
 
 /// How far the program has come in getting ready.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -107,6 +107,14 @@ impl Transcript {
             Err(error) if error.contains("MCP servers failed to initialize") && !self.lenient => {
                 self.lenient = true;
                 let said = format!("codex does without servers of this agent: {}", clip(&error, 500));
+                out.push(Step::Event(Event::Notice(said)));
+                self.open(out);
+            }
+            // What its user has under that name is merged into it, and need not fit.
+            Err(error) if error.contains(&format!("mcp_servers.{TOOLS}")) && self.setup.leave_out_tools() => {
+                let said = format!(
+                    "this agent has no tools of paseo: the settings of codex have another server called `{TOOLS}`"
+                );
                 out.push(Step::Event(Event::Notice(said)));
                 self.open(out);
             }
