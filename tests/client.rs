@@ -47,6 +47,19 @@ async fn a_daemon_that_was_never_there_is_unavailable_at_once() {
     assert_eq!(daemon.attempts(), 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_daemon_that_is_expected_is_waited_for() {
+    let (client, mut daemon) = stage();
+    daemon.plan(&[Plan::Fail, Plan::Fail]);
+    let client = client.expected();
+    let listing = tokio::spawn(async move { client.list_agents(all()).await });
+    let mut peer = daemon.accept().await;
+    let call = peer.call().await;
+    peer.answer(&call, json!({"agents": []})).await;
+    listing.await.expect("calls do not panic").expect("it is there by then");
+    assert_eq!(daemon.attempts(), 3);
+}
+
 #[tokio::test]
 async fn the_error_names_the_address() {
     let client = Client::new(Address::Unix("/nowhere/paseo.sock".into()));
