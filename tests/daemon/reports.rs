@@ -200,8 +200,8 @@ async fn an_idle_parent_without_a_process_is_woken_and_one_that_was_stopped_is_n
     assert!(reports(&entries)[0].1.ends_with("has finished. It said last:\ndone"), "{entries:#?}");
 
     let hold = SendAgentPrompt::new(&parent, "[[hold: gate]]").in_background();
-    client.send_agent_prompt(hold).await.expect("it is sent");
-    until_text(&client, &parent, "gate is held").await;
+    let hold = client.send_agent_prompt(hold).await.expect("it is sent").prompt_id;
+    until(&client, &parent, |agent| agent.turn.as_ref().is_some_and(|turn| turn.prompt_id == hold)).await;
     let late = inside.create_agent(child("late", "echo too late")).await.expect("it starts").agent_id;
     ended(&client, &late).await;
     let stop = paseo_sdk::catalogue::CancelAgent { agent_id: (&parent).into() };

@@ -29,7 +29,8 @@ pub struct Reports {
     /// What this agent is still to be told.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub incoming: Vec<Report>,
-    /// Whether that waits for a prompt or for another report, because somebody has stopped the agent.
+    /// Whether that waits because somebody has stopped the agent: for a prompt, or for another report unless the agent was
+    /// dismissed.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,
     /// The keys of the newest ones that it has made or got.
@@ -144,7 +145,7 @@ impl Agent {
         }
         reports.learn(&report.key);
         reports.incoming.push(report);
-        reports.held = false;
+        reports.held = self.dismissed;
         self.outputs.push_back(Output::Changed);
         self.save();
         Ok(())
@@ -225,7 +226,6 @@ impl Agent {
                 // Too many prompts wait; the next one that is told makes room.
                 return;
             }
-            self.dismissed = false;
         } else {
             // What it is told it would carry out.
             let what = Happening::Notice { text };
