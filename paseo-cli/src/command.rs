@@ -226,6 +226,9 @@ pub struct Send {
     /// How long to wait at most, such as 90s or 1h; the agent goes on
     #[arg(long, value_name = "DURATION", conflicts_with = "background")]
     pub timeout: Option<Duration>,
+    /// Tell the calling agent when this one finishes, fails or needs permission
+    #[arg(long)]
+    pub notify: bool,
 }
 
 /// `paseo ls`.

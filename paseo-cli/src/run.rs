@@ -59,6 +59,7 @@ pub(crate) async fn send(send: Send, daemon: &Daemon, screen: Screen, json: bool
         images,
         raw: send.raw,
         when_busy,
+        notify_on_finish: send.notify,
         ..SendAgentPrompt::new(&agent.agent_id, prompt)
     };
     let accepted = client.send_agent_prompt(request.in_background()).await?;

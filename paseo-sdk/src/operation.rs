@@ -148,7 +148,7 @@ pub fn parse<Op: Operation>(params: Value) -> Result<Op, ApiError> {
             true => ApiError::new(Code::InvalidArgument, message).details(serde_json::json!({ "field": field })),
             false => ApiError::invalid(&path, message),
         };
-        error.hint(format!("GET /api/openapi.json describes what {} takes", Op::NAME))
+        error.hint(format!("the schema of {} says what it takes; GET /api/openapi.json shows it", Op::NAME))
     })
 }
 
