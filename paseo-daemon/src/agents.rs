@@ -133,7 +133,10 @@ impl Handle<DeleteAgent> for Core {
         let _alone = self.agents.alone(&agent_id).await;
         let owned = self.agents.find(&request.agent_id)?;
         owned.retire().await?;
-        courier::deliver(&self.agents, &owned).await?;
+        // Its owner has ended: what cannot be carried now never is, and a deletion does not stop half-way for that.
+        if let (_, Err(error)) = courier::carry(&self.agents, &owned).await {
+            tracing::warn!(agent = %agent_id, %error, "a deleted agent has left a report that nobody was told");
+        }
         // From here to the end there is no await: a client that goes away leaves no agent half deleted.
         self.agents.remove(&agent_id);
         owned.live.remove();
