@@ -200,6 +200,29 @@ async fn a_wish_is_there_after_a_restart_and_its_call_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_says_nothing_to_a_freer_agent() {
+    let lab = Lab::new();
+    let daemon = lab.daemon().await;
+    let client = daemon.client();
+    let git = "git init -q -b main";
+    client.create_agent(lab.script(git)).await.expect("a repository");
+    let (free, _) = timid(&lab, &client).await;
+    let asked = status(&client, &free).await.permissions[0].clone();
+    client.set_agent_mode(SetAgentMode { agent_id: (&free).into(), mode: Mode::FullAccess }).await.expect("it is free");
+    let (_, within) = timid(&lab, &client).await;
+    let mut deny = answer(&free, &asked, Behavior::Deny);
+    deny.message = Some("run this instead".to_owned());
+    let error = within.respond_to_permission(deny.clone()).await.expect_err("it would act on that");
+    assert_eq!(
+        error.message,
+        "an agent in mode `default` may not say anything to one in mode `full-access` by an answer"
+    );
+    deny.message = None;
+    within.respond_to_permission(deny).await.expect("it may deny");
+    lab.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wish_goes_with_whoever_has_it() {
     let lab = Lab::new();
     let daemon = lab.daemon().await;
