@@ -276,6 +276,16 @@ fn modes() {
 }
 
 #[test]
+fn a_providers_own_mode_gives_itself_and_what_asks() {
+    let mode = |mode: &str| mode.parse::<Mode>().expect("it is a mode");
+    let all = ["plan", "default", "auto", "full-access", "codex:read-only", "claude:dontAsk"].map(mode);
+    let given = |from: &Mode| all.iter().filter(|mode| from.may_give(mode)).map(Mode::to_string).collect::<Vec<_>>();
+    assert_eq!(given(&mode("codex:read-only")), ["plan", "default", "codex:read-only"]);
+    assert_eq!(given(&mode("auto")), ["plan", "default", "auto"]);
+    assert_eq!(given(&mode("full-access")).len(), all.len());
+}
+
+#[test]
 fn times() {
     let texts = [
         "1970-01-01T00:00:00Z",

@@ -24,6 +24,7 @@ use paseo_sdk::machine::agent::{Input, View};
 use paseo_sdk::model::{Agent, AgentId, AgentRef, Mode, Prompt, Speaker};
 use paseo_sdk::operation::{Caller, Handle, Operation as _, Principal};
 use paseo_sdk::provider::Provider;
+use serde::Serialize;
 
 pub(crate) use self::list::{Whereabouts, belongs};
 pub(crate) use self::registry::{Owned, Registry, has_left, load};
@@ -88,7 +89,7 @@ impl Handle<SetAgentMode> for Core {
         let owned = self.acted_on(&caller, &request.agent_id).await?;
         check_mode(owned.provider, &request.mode)?;
         self.launcher.check_mode(owned.provider, &owned.kind_name(), &owned.live.id, &request.mode)?;
-        self.raise(&caller, &request.mode, || mode_wish(&owned, &request.mode)).await?;
+        self.raise(&caller, &request.mode, || mode_wish(&owned, &request)).await?;
         owned.tell(Input::SetMode(request.mode.clone())).await?;
         self.sign(&caller, &owned, &format!("changed its mode to {}", request.mode)).await?;
         Ok(owned.live.view().agent.clone())
@@ -133,7 +134,10 @@ impl Handle<DeleteAgent> for Core {
         let _alone = self.agents.alone(&agent_id).await;
         let owned = self.agents.find(&request.agent_id)?;
         owned.retire().await?;
-        courier::deliver(&self.agents, &owned).await?;
+        // Its owner has ended: what cannot be carried now never is, and a deletion does not stop half-way for that.
+        if let (_, Err(error)) = courier::carry(&self.agents, &owned).await {
+            tracing::warn!(agent = %agent_id, %error, "a deleted agent has left a report that nobody was told");
+        }
         // From here to the end there is no await: a client that goes away leaves no agent half deleted.
         self.agents.remove(&agent_id);
         owned.live.remove();
@@ -150,19 +154,34 @@ fn prompt_wish(owned: &Owned, mode: &Mode, request: &SendAgentPrompt) -> Wish<'s
         operation: SendAgentPrompt::NAME,
         title: format!("say this to agent “{title}” ({agent_id}), which is in mode {mode}: {}", clip(&request.prompt)),
         reason: FREER.to_owned(),
-        input: serde_json::json!({ "agentId": agent_id, "promptId": request.prompt_id, "prompt": request.prompt }),
+        input: serde_json::json!({
+            "agentId": agent_id,
+            "promptId": request.prompt_id,
+            "prompt": request.prompt,
+            "images": request.images.len(),
+            "raw": request.raw,
+            "whenBusy": request.when_busy,
+        }),
+        whole: whole(request),
     }
 }
 
 /// What a person is asked when an agent gives a mode that it does not have.
-fn mode_wish(owned: &Owned, mode: &Mode) -> Wish<'static> {
+fn mode_wish(owned: &Owned, request: &SetAgentMode) -> Wish<'static> {
+    let mode = &request.mode;
     let Agent { agent_id, title, mode: now, .. } = owned.live.view().agent.clone();
     Wish {
         operation: SetAgentMode::NAME,
         title: format!("change the mode of agent “{title}” ({agent_id}) from {now} to {mode}"),
         reason: FREER.to_owned(),
         input: serde_json::json!({ "agentId": agent_id, "mode": mode }),
+        whole: whole(request),
     }
+}
+
+/// Returns all that a call gives, as text.
+fn whole(request: &impl Serialize) -> String {
+    serde_json::to_string(request).unwrap_or_default()
 }
 
 /// Why a person is asked.

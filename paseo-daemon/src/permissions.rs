@@ -35,8 +35,10 @@ impl Handle<RespondToPermission> for Core {
             let message = "an agent may not answer its own permissions, nor those of an agent that created it";
             return Err(ApiError::new(Code::Forbidden, message).hint("ask your user to answer"));
         }
-        if behavior == Behavior::Allow {
-            self.may_allow(&caller, &owned, &request_id, option_id.as_deref())?;
+        match behavior {
+            Behavior::Allow => self.may_allow(&caller, &owned, &request_id, option_id.as_deref())?,
+            Behavior::Deny if message.is_some() => self.may_say(&caller, &owned)?,
+            Behavior::Deny => {}
         }
         let verdict = match behavior {
             Behavior::Allow => "allowed",
@@ -69,17 +71,31 @@ impl Core {
         }
         let option = asked.options.iter().find(|option| Some(option.option_id.as_str()) == option_id);
         let needed = match (asked.kind, option.and_then(|option| option.mode.clone())) {
-            (PermissionKind::Question, _) => Mode::Plan,
+            (PermissionKind::Question, _) => return self.may_say(caller, owned),
             (PermissionKind::Plan, mode) => mode.unwrap_or(Mode::Default),
             (PermissionKind::Tool | PermissionKind::Other, _) => Mode::FullAccess,
         };
-        match own.rank() < needed.rank() {
-            true => {
+        match own.may_give(&needed) {
+            true => Ok(()),
+            false => {
                 let message = format!("an agent in mode `{own}` may not allow what it would have to ask for itself");
                 Err(ApiError::new(Code::Forbidden, message)
                     .hint("deny it, or ask your user: `paseo permit ls` shows what is asked for"))
             }
-            false => Ok(()),
+        }
+    }
+
+    /// Refuses an agent that would say something to a freer one, which acts on it: of a prompt a person would be asked.
+    fn may_say(&self, caller: &Caller, owned: &Owned) -> Result<(), ApiError> {
+        let Some(calling) = self.calling(caller)? else { return Ok(()) };
+        let (own, mode) = (calling.live.view().agent.mode.clone(), owned.live.view().agent.mode.clone());
+        match own.may_give(&mode) {
+            true => Ok(()),
+            false => {
+                let message =
+                    format!("an agent in mode `{own}` may not say anything to one in mode `{mode}` by an answer");
+                Err(ApiError::new(Code::Forbidden, message).hint("deny it without a message, or ask your user"))
+            }
         }
     }
 }

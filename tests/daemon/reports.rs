@@ -5,7 +5,7 @@ use paseo_sdk::catalogue::{
     ArchiveAgent, CreateAgent, DeleteAgent, GetAgentStatus, SendAgentPrompt, UpdateAgent, WaitForAgent,
 };
 use paseo_sdk::item::{Content, Entry, Happening};
-use paseo_sdk::model::{AgentId, Mode, Outcome, WaitOutcome};
+use paseo_sdk::model::{AgentId, Mode, Outcome, Status, WaitOutcome};
 use paseo_sdk::{ApiError, Code};
 
 use super::watching::{until, until_text};
@@ -158,6 +158,24 @@ async fn a_child_that_is_archived_is_told_of_once_by_the_wait_or_by_a_report() {
     let of_waited: Vec<_> = told.iter().filter(|(_, text)| text.contains("waited on")).collect();
     assert!(of_waited.len() <= 1 && of_waited.iter().all(|(_, text)| text.contains("was archived")), "{told:#?}");
     client.delete_agent(DeleteAgent { agent_id: left.into() }).await.expect("it is deleted");
+    stage.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_reports_can_be_deleted_and_says_so() {
+    let Some(mut stage) = stage().await else { return };
+    let client = stage.client().await;
+    let parent = busy(&stage, &client).await;
+    let inside = inside(&stage.lab, &parent);
+    let failed = inside.create_agent(child("failed", "exit 1")).await.expect("it starts").agent_id;
+    until(&client, &failed, |agent| agent.status == Status::Error).await;
+    client.delete_agent(DeleteAgent { agent_id: (&failed).into() }).await.expect("it is deleted");
+    let gone = client.get_agent_status(GetAgentStatus { agent_id: (&failed).into() }).await;
+    assert_eq!(gone.expect_err("it is gone").code, Code::NotFound);
+    stage.model.release("gate");
+    let told = reports(&told(&client, &parent, 2).await);
+    let said = ["has failed: exit code 1.", "was archived."].map(|what| format!("agent “failed” ({failed}) {what}"));
+    assert_eq!(told.into_iter().map(|(_, text)| text).collect::<Vec<_>>(), said);
     stage.end(&client).await;
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use paseo_sdk::catalogue::{
     ArchiveWorktree, CreateAgent, DeleteAgent, ListPendingPermissions, SendAgentPrompt, SetAgentMode, ShutdownDaemon,
-    TrustWorktree, UpdateAgent, WaitForAgent,
+    TrustWorktree, UpdateAgent, WaitForAgent, WhenBusy,
 };
 use paseo_sdk::model::{AgentId, Behavior, Mode, Permission, PermissionKind, WaitOutcome};
 use paseo_sdk::{ApiError, Client, Code};
@@ -95,6 +95,46 @@ async fn servers_and_variables_of_a_child_are_a_persons_to_allow_where_its_paren
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_person_sees_all_that_a_call_gives_and_is_asked_once() {
+    let lab = Lab::new();
+    let daemon = lab.daemon().await;
+    let client = daemon.client();
+    let (parent, within) = timid(&lab, &client).await;
+    let env: BTreeMap<_, _> = [("SAID".to_owned(), "secret".to_owned())].into();
+    let labels: BTreeMap<_, _> = [("for".to_owned(), "a test".to_owned())].into();
+    let child = CreateAgent { env, labels, ..CreateAgent::new("bold", "shell", "true").mode(Mode::FullAccess) };
+    let call = tokio::spawn(async move { within.create_agent(child).await });
+    let permission = wished(&client, &parent).await;
+    assert_eq!(
+        (&permission.input["labels"], &permission.input["env"]),
+        (&json!({ "for": "a test" }), &json!(["SAID"]))
+    );
+    client.respond_to_permission(answer(&parent, &permission, Behavior::Allow)).await.expect("an answer");
+    let free = call.await.expect("no panic").expect("one answer is enough").agent_id;
+
+    // The same words to the same agent, but they would end its turn.
+    let prompt =
+        SendAgentPrompt { prompt_id: Some("one".parse().expect("an id")), ..SendAgentPrompt::new(&free, "true") };
+    let calls: Vec<_> = [WhenBusy::Queue, WhenBusy::Interrupt]
+        .map(|when_busy| {
+            let (within, prompt) = (inside(&lab, &parent), SendAgentPrompt { when_busy, ..prompt.clone() });
+            tokio::spawn(async move { within.send_agent_prompt(prompt).await })
+        })
+        .into();
+    let asked = |agent: &paseo_sdk::model::Agent| -> Vec<Permission> {
+        agent.permissions.iter().filter(|asked| asked.kind == PermissionKind::Other).cloned().collect()
+    };
+    until(&client, &parent, |agent| asked(agent).len() == 2).await;
+    for permission in asked(&status(&client, &parent).await) {
+        client.respond_to_permission(answer(&parent, &permission, Behavior::Deny)).await.expect("an answer");
+    }
+    for call in calls {
+        assert_eq!(code(call.await.expect("no panic")), Code::Forbidden);
+    }
+    lab.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_mode_above_its_own_is_a_persons_to_allow() {
     let lab = Lab::new();
     let daemon = lab.daemon().await;
@@ -160,6 +200,29 @@ async fn an_agent_that_may_do_everything_may_allow_its_child_everything() {
     let done = within.wait_for_agent(WaitForAgent::one(&child.agent_id)).await.expect("it ends");
     assert_eq!(done.outcome, Some(WaitOutcome::Completed));
     assert!(lab.work().join("made").exists());
+    lab.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_says_nothing_to_a_freer_agent() {
+    let lab = Lab::new();
+    let daemon = lab.daemon().await;
+    let client = daemon.client();
+    let git = "git init -q -b main";
+    client.create_agent(lab.script(git)).await.expect("a repository");
+    let (free, _) = timid(&lab, &client).await;
+    let asked = status(&client, &free).await.permissions[0].clone();
+    client.set_agent_mode(SetAgentMode { agent_id: (&free).into(), mode: Mode::FullAccess }).await.expect("it is free");
+    let (_, within) = timid(&lab, &client).await;
+    let mut deny = answer(&free, &asked, Behavior::Deny);
+    deny.message = Some("run this instead".to_owned());
+    let error = within.respond_to_permission(deny.clone()).await.expect_err("it would act on that");
+    assert_eq!(
+        error.message,
+        "an agent in mode `default` may not say anything to one in mode `full-access` by an answer"
+    );
+    deny.message = None;
+    within.respond_to_permission(deny).await.expect("it may deny");
     lab.end(&client).await;
 }
 

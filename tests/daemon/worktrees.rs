@@ -55,7 +55,7 @@ fn open_gate(lab: &Lab) {
 /// What a hook does to wait at the gate.
 const AT_THE_GATE: &str = r#"read word < "$PASEO_SOURCE_CHECKOUT_PATH/gate""#;
 
-pub(super) fn inside(lab: &Lab, agent: &AgentId) -> Client {
+pub(crate) fn inside(lab: &Lab, agent: &AgentId) -> Client {
     let secret = std::fs::read_to_string(lab.home().join("secret")).expect("a secret");
     lab.client().token(paseo_daemon::token::Tokens::new("", secret.trim()).agent_token(agent))
 }

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::wire::Wire;
-use crate::daemon::watching::until_text;
+use crate::daemon::watching::{until, until_text};
+use crate::daemon::worktrees::inside;
 use crate::lab::Lab;
 use crate::server::caller::House;
 
@@ -135,6 +136,26 @@ async fn the_end_of_the_input_ends_the_program_while_a_call_blocks() {
     wire.end().await;
     assert_eq!(child.wait().await.expect("it ends").code(), Some(0));
     dropped.await.expect_err("the wait is over for the daemon too");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_person_is_asked_goes_with_the_call_that_wanted_it() {
+    let lab = Lab::new();
+    let daemon = lab.daemon().await;
+    let client = daemon.client();
+    let agent = client.create_agent(lab.asking("true")).await.expect("it asks").agent_id;
+    let (mut wire, loops) = Wire::within(inside(&lab, &agent), NEVER).await;
+    let raise = json!({ "agentId": agent, "mode": "full-access" });
+    wire.call(1, "set_agent_mode", raise.clone()).await;
+    until(&client, &agent, |agent| agent.permissions.len() == 2).await;
+    wire.tell("notifications/cancelled", json!({ "requestId": 1, "reason": "enough" })).await;
+    until(&client, &agent, |agent| agent.permissions.len() == 1).await;
+    wire.call(2, "set_agent_mode", raise).await;
+    until(&client, &agent, |agent| agent.permissions.len() == 2).await;
+    wire.end().await;
+    until(&client, &agent, |agent| agent.permissions.len() == 1).await;
+    loops.await.expect("no panic");
+    lab.end(&client).await;
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 //! A report leaves the file of the one when it is in the file of the other, so that none is lost; and both know its key,
 //! so that none arrives twice, whichever instant the daemon dies.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::machine::agent::{Input, as_it_is, keys};
 use paseo_sdk::model::AgentId;
 use paseo_sdk::operation::Caller;
+use tokio::time::Instant;
 
 use super::registry::{Owned, Registry};
 use crate::Core;
@@ -20,45 +22,64 @@ use crate::live::Watchers;
 /// Carries reports until the daemon ends.
 pub(crate) async fn run(agents: Arc<Registry>, watchers: Arc<Watchers>) {
     let watcher = watchers.join();
-    let mut due: Vec<AgentId> = agents.all().iter().map(|owned| owned.live.id.clone()).collect();
+    let mut due: BTreeSet<AgentId> = agents.all().iter().map(|owned| owned.live.id.clone()).collect();
+    // Those whose reports could not be carried, and when they are tried again.
+    let mut later: BTreeMap<AgentId, Instant> = BTreeMap::new();
     loop {
-        let mut later = Vec::new();
         for id in due {
-            let Some(owned) = agents.get(&id) else { continue };
-            if let Err(error) = deliver(&agents, &owned).await {
-                tracing::warn!(agent = %id, %error, "a report is carried later");
-                later.push(id);
+            // What changes of an agent meanwhile makes no room where its reports go.
+            let waits = later.get(&id).is_some_and(|again| *again > Instant::now());
+            let Some(owned) = agents.get(&id).filter(|_| !waits) else { continue };
+            match deliver(&agents, &owned).await {
+                Ok(()) => drop(later.remove(&id)),
+                Err(error) => {
+                    if later.insert(id.clone(), Instant::now() + RETRY).is_none() {
+                        tracing::warn!(agent = %id, %error, "a report is carried later");
+                    }
+                }
             }
         }
-        let rang = match later.is_empty() {
-            true => Ok(watcher.rang().await),
-            false => tokio::time::timeout(RETRY, watcher.rang()).await,
+        later.retain(|id, _| agents.get(id).is_some());
+        let rang = match later.values().min() {
+            None => Ok(watcher.rang().await),
+            Some(next) => tokio::time::timeout_at(*next, watcher.rang()).await,
         };
-        due = rang.unwrap_or_default().into_iter().chain(later).collect();
+        due = rang.unwrap_or_default().into_iter().chain(later.keys().cloned()).collect();
     }
 }
 
-/// Brings the reports of an agent to where they go.
-pub(super) async fn deliver(agents: &Registry, owned: &Owned) -> Result<(), ApiError> {
+/// Brings the reports of an agent to where they go, and lets it forget those that have arrived.
+async fn deliver(agents: &Registry, owned: &Owned) -> Result<(), ApiError> {
+    let (arrived, carried) = carry(agents, owned).await;
+    if !arrived.is_empty() {
+        reached(Point::ReportArrived);
+        owned.tell(Input::Reported(arrived)).await?;
+    }
+    carried
+}
+
+/// Brings the reports of an agent to where they go; returns the keys of those that have arrived, and why not all have.
+pub(super) async fn carry(agents: &Registry, owned: &Owned) -> (Vec<String>, Result<(), ApiError>) {
     let outgoing = owned.live.view().reports.outgoing.clone();
-    let mut arrived = Vec::new();
+    let (mut arrived, mut carried) = (Vec::new(), Ok(()));
     for outgoing in outgoing {
         let key = outgoing.report.key.clone();
         match agents.get(&outgoing.to) {
             Some(to) => match to.tell(Input::Report(outgoing.report)).await {
                 // Whoever was deleted meanwhile is told nothing.
                 Err(error) if error.code == Code::NotFound => {}
-                told => told?,
+                // Others may take theirs all the same.
+                Err(error) => {
+                    carried = Err(error);
+                    continue;
+                }
+                Ok(()) => {}
             },
             None => tracing::debug!(agent = %outgoing.to, "a report comes too late"),
         }
         arrived.push(key);
     }
-    if arrived.is_empty() {
-        return Ok(());
-    }
-    reached(Point::ReportArrived);
-    owned.tell(Input::Reported(arrived)).await
+    (arrived, carried)
 }
 
 impl Core {

@@ -11,13 +11,14 @@ use paseo_sdk::machine::agent::{About, Changes, Input, Memory, Progress, Reports
 use paseo_sdk::model::{AgentId, Mode, Prompt, Worktree};
 use paseo_sdk::operation::{Caller, Handle, Operation as _};
 use paseo_sdk::provider::{LaunchSpec, TOOLS};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::registry::{Owned, finish_deletion, take_up};
 use super::standstill::Ticket;
 use super::wait::Awaited;
 use super::wish::Wish;
-use super::{FREER, check_mode, check_model, check_prompt, check_title, clip, fresh_id, internal, shown};
+use super::{FREER, check_mode, check_model, check_prompt, check_title, clip, fresh_id, internal, shown, whole};
 use crate::Core;
 use crate::fault::{Point, reached};
 use crate::owner::{Files, blocking, now};
@@ -149,28 +150,19 @@ impl Core {
 
     /// Asks a person where an agent would start one that may do more than itself.
     async fn allowed(&self, caller: &Caller, request: &CreateAgent, plan: &Plan<'_>) -> Result<(), ApiError> {
-        let wish = |reason: &str| Wish {
+        // Servers, and programs that variables name, run without being asked for.
+        let (needed, reason) = match request.mcp_servers.is_empty() && request.env.is_empty() {
+            true => (plan.mode.clone(), FREER),
+            false => (Mode::FullAccess, "It would run what only full-access may run without asking."),
+        };
+        let wish = || Wish {
             operation: CreateAgent::NAME,
             title: format!("start an agent of {} in mode {}: {}", request.provider, plan.mode, clip(&request.title)),
             reason: reason.to_owned(),
-            input: serde_json::json!({
-                "agentId": request.agent_id,
-                "provider": request.provider,
-                "mode": plan.mode,
-                "cwd": plan.directory,
-                "initialPrompt": request.initial_prompt,
-                "mcpServers": request.mcp_servers,
-                // Their values may be secrets.
-                "env": request.env.keys().collect::<Vec<_>>(),
-            }),
+            input: shown_to_people(request, plan),
+            whole: whole(request),
         };
-        self.raise(caller, &plan.mode, || wish(FREER)).await?;
-        // Servers, and programs that variables name, run without being asked for.
-        if request.mcp_servers.is_empty() && request.env.is_empty() {
-            return Ok(());
-        }
-        self.raise(caller, &Mode::FullAccess, || wish("It would run what only full-access may run without asking."))
-            .await
+        self.raise(caller, &needed, wish).await
     }
 
     async fn make(
@@ -283,6 +275,17 @@ impl Core {
             }
         }
     }
+}
+
+/// Returns what people see of a request before they allow it.
+fn shown_to_people(request: &CreateAgent, plan: &Plan<'_>) -> Value {
+    let mut shown = json!(request);
+    shown["mode"] = json!(plan.mode);
+    shown["cwd"] = json!(plan.directory);
+    // Their values may be secrets.
+    shown["env"] = json!(request.env.keys().collect::<Vec<_>>());
+    shown["images"] = json!(request.images.len());
+    shown
 }
 
 /// What a request comes to.

@@ -21,14 +21,17 @@ pub(crate) struct Wish<'a> {
     pub(crate) title: String,
     /// Why a person is asked.
     pub(crate) reason: String,
-    /// What it is about; the same wish has the same.
+    /// What it is about, as people see it.
     pub(crate) input: Value,
+    /// Everything that the call gives, also what is not shown.
+    pub(crate) whole: String,
 }
 
 impl Wish<'_> {
-    /// The same call, made again after a cut, takes up the same wish.
+    /// The same call, made again after a cut, takes up the same wish. One that differs in anything is another wish: what a
+    /// person allows is what was asked.
     fn id(&self) -> RequestId {
-        let digest = Sha256::digest(format!("{} {}", self.operation, self.input));
+        let digest = Sha256::digest(format!("{} {}", self.operation, self.whole));
         let digest: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         RequestId(format!("paseo-{digest}"))
     }
@@ -44,9 +47,9 @@ impl Core {
     ) -> Result<(), ApiError> {
         let Some(calling) = self.calling(caller)? else { return Ok(()) };
         let own = calling.live.view().agent.mode.clone();
-        match mode.rank() > own.rank() {
-            true => self.permit(&calling, wish()).await,
-            false => Ok(()),
+        match own.may_give(mode) {
+            true => Ok(()),
+            false => self.permit(&calling, wish()).await,
         }
     }
 

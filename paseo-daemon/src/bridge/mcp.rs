@@ -10,7 +10,10 @@ use std::pin::pin;
 use std::time::Duration;
 
 use paseo_sdk::Client;
-use paseo_sdk::catalogue::{CreateAgent, CreateWorktree, SendAgentPrompt, SetAgentMode, WaitForAgent};
+use paseo_sdk::catalogue::{
+    ArchiveWorktree, CreateAgent, CreateWorktree, RestoreWorktree, SendAgentPrompt, SetAgentMode, TrustWorktree,
+    WaitForAgent,
+};
 use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::model::Progress;
 use paseo_sdk::operation::Operation;
@@ -162,9 +165,17 @@ impl ServerHandler for Unlisted {
     }
 }
 
-/// The operations that may take long, be it only because a person is asked.
-const BLOCKING: [&str; 5] =
-    [CreateWorktree::NAME, CreateAgent::NAME, SendAgentPrompt::NAME, WaitForAgent::NAME, SetAgentMode::NAME];
+/// The operations that may take long: they wait for agents, for what a worktree runs, or for a person.
+const BLOCKING: [&str; 8] = [
+    CreateWorktree::NAME,
+    ArchiveWorktree::NAME,
+    RestoreWorktree::NAME,
+    TrustWorktree::NAME,
+    CreateAgent::NAME,
+    SendAgentPrompt::NAME,
+    WaitForAgent::NAME,
+    SetAgentMode::NAME,
+];
 /// How long they wait for a daemon that is away.
 const PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often a call that goes on says so: clients give up on servers that say nothing, most of them after a minute.

@@ -32,7 +32,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// Returns how free the mode is: a caller may give no more than it has.
+    /// Returns how free the mode is at most.
     #[must_use]
     pub fn rank(&self) -> u8 {
         match self {
@@ -41,6 +41,17 @@ impl Mode {
             Mode::Auto => 2,
             Mode::FullAccess | Mode::Native { .. } => 3,
         }
+    }
+
+    /// Returns whether an agent in this mode may give another one `mode` without asking. A provider's own mode may be
+    /// as free as any, and as tied as `default`: it gives itself, and no more than that.
+    #[must_use]
+    pub fn may_give(&self, mode: &Mode) -> bool {
+        let least = match self {
+            Mode::Native { .. } => Mode::Default.rank(),
+            mode => mode.rank(),
+        };
+        self == mode || mode.rank() <= least
     }
 }
 
