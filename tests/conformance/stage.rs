@@ -215,6 +215,13 @@ impl Stage {
         self.process.take().expect("it runs").kill();
     }
 
+    /// Returns when the daemon has died by itself.
+    pub(crate) async fn died(&mut self) {
+        let process = self.process.take().expect("it runs");
+        let code = tokio::task::spawn_blocking(move || process.ended()).await.expect("no panic");
+        assert_eq!(code, None, "by a signal");
+    }
+
     /// Returns a task that goes ahead without asking.
     pub(crate) fn free(&self, prompt: &str) -> CreateAgent {
         self.asking(prompt).mode(Mode::FullAccess)

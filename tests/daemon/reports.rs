@@ -106,6 +106,28 @@ async fn a_child_that_fails_and_is_resumed_is_told_of_twice_although_the_daemon_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_report_that_has_arrived_when_the_daemon_dies_is_told_once() {
+    let Some(mut stage) = stage().await else { return };
+    stage.lab.set_env([("PASEO_TEST_FAULT".to_owned(), "report-arrived:1".to_owned())]);
+    let client = stage.start();
+    let parent = busy(&stage, &client).await;
+    let child = inside(&stage.lab, &parent).create_agent(child("unlucky", "echo made it")).await;
+    let child = child.expect("it starts").agent_id;
+    stage.died().await;
+    stage.lab.set_env([("PASEO_TEST_FAULT".to_owned(), String::new())]);
+    let client = stage.start();
+    stage.model.release("gate");
+    let entries = told(&client, &parent, 1).await;
+    // Whatever else there would be comes before the next turn ends.
+    client.send_agent_prompt(SendAgentPrompt::new(&parent, "[[text: and now]]")).await.expect("it is sent");
+    let told = reports(&timeline(&client, &parent).await);
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert_eq!(told[0].1, format!("agent “unlucky” ({child}) has finished. It said last:\nmade it"));
+    between_turns(&entries);
+    stage.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_ten_children_that_finish_at_once_each_is_told_of_once() {
     let Some(mut stage) = stage().await else { return };
     let client = stage.client().await;

@@ -119,7 +119,11 @@ fn arguments() -> Vec<String> {
 
 /// Returns the mode of this name.
 fn mode_of(name: &str) -> Mode {
-    name.parse().unwrap_or_else(|_| Mode::Native { provider: "codex".to_owned(), name: clip(name, 64) })
+    name.parse().unwrap_or_else(|_| {
+        // As people write it, also where there is no name.
+        let name = name.strip_prefix("codex:").unwrap_or(name);
+        Mode::Native { provider: "codex".to_owned(), name: clip(name, 64) }
+    })
 }
 
 const SETTINGS: [&str; 6] = [
