@@ -10,7 +10,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use paseo_sdk::Client;
-use paseo_sdk::catalogue::{CreateAgent, CreateWorktree, SendAgentPrompt, WaitForAgent};
+use paseo_sdk::catalogue::{CreateAgent, CreateWorktree, SendAgentPrompt, SetAgentMode, WaitForAgent};
 use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::model::Progress;
 use paseo_sdk::operation::Operation;
@@ -162,8 +162,9 @@ impl ServerHandler for Unlisted {
     }
 }
 
-/// The operations that may take long.
-const BLOCKING: [&str; 4] = [CreateWorktree::NAME, CreateAgent::NAME, SendAgentPrompt::NAME, WaitForAgent::NAME];
+/// The operations that may take long, be it that a person is asked.
+const BLOCKING: [&str; 5] =
+    [CreateWorktree::NAME, CreateAgent::NAME, SendAgentPrompt::NAME, SetAgentMode::NAME, WaitForAgent::NAME];
 /// How long they wait for a daemon that is away.
 const PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often a call that goes on says so: clients give up on servers that say nothing, most of them after a minute.
