@@ -3,3 +3,4 @@
 pub(crate) mod journals;
 mod launch;
 mod real;
+mod tools;

@@ -8,7 +8,7 @@ mod injection;
 mod leftovers;
 mod lines;
 mod progress;
-mod reports;
+pub(crate) mod reports;
 mod restart;
 mod rights;
 mod standstill;

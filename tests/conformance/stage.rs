@@ -11,10 +11,11 @@ use paseo_sdk::item::{Entry, Happening, Item};
 use paseo_sdk::model::{Agent, AgentId, Behavior, Mode, Permission, WaitOutcome};
 use rustix::fs::inotify;
 use rustix::process::{Pid, Signal};
+use serde_json::Value;
 
 use crate::daemon::watching::{until, until_call};
 use crate::journal;
-use crate::lab::{Lab, Process, timeline};
+use crate::lab::{Lab, Process, calls, timeline};
 use crate::messages_api::MessagesApi;
 use crate::messages_api::program::claude_environment;
 use crate::responses_api::ResponsesApi;
@@ -51,6 +52,25 @@ impl Kind {
             Kind::Shell => command.to_owned(),
             Kind::Claude { .. } | Kind::Codex { .. } => format!("[[bash: {command}]] [[text: it ran]]"),
         }
+    }
+
+    /// Returns a step in which a model calls a tool of paseo.
+    pub(crate) fn calls(&self, tool: &str, input: &Value) -> String {
+        match self {
+            Kind::Shell => panic!("a script calls no tools"),
+            Kind::Claude { .. } => format!("[[tool: mcp__paseo__{tool} {input}]]"),
+            Kind::Codex { .. } => format!("[[tool: mcp__paseo/{tool} {input}]]"),
+        }
+    }
+
+    /// Says whether a tool's output tells that an agent has finished, and what it said: one program shows its model the
+    /// answer as JSON, the other one as text.
+    pub(crate) fn tells_end(&self, output: &str, said: &str) -> bool {
+        let (ended, said) = match self {
+            Kind::Claude { .. } => (r#""outcome":"completed""#, Value::from(said).to_string()),
+            Kind::Shell | Kind::Codex { .. } => ("has finished; it said:", said.to_owned()),
+        };
+        output.contains(ended) && output.contains(&said)
     }
 
     /// Returns a task that says `gate is held` and then nothing until it is let go on.
@@ -306,6 +326,17 @@ impl Stage {
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.lab.work().join(name)
     }
+}
+
+/// Gives the tools of paseo to a task.
+pub(crate) fn with_tools(task: CreateAgent) -> CreateAgent {
+    CreateAgent { inject_tools: None, ..task }
+}
+
+/// Returns what an agent's tools printed, in order, as its model read it.
+pub(crate) async fn outputs(client: &Client, agent: &AgentId) -> Vec<String> {
+    let entries = timeline(client, agent).await;
+    calls(&entries).iter().map(|call| call.output.clone().unwrap_or_default()).collect()
 }
 
 pub(crate) fn answer(agent: &AgentId, permission: &Permission, behavior: Behavior) -> RespondToPermission {

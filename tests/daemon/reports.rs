@@ -32,7 +32,7 @@ fn child(title: &str, script: &str) -> CreateAgent {
 }
 
 /// Returns once the agent has been told something of this many others, and does nothing more.
-async fn told(client: &Client, agent: &AgentId, count: usize) -> Vec<Entry> {
+pub(crate) async fn told(client: &Client, agent: &AgentId, count: usize) -> Vec<Entry> {
     loop {
         ended(client, agent).await;
         let entries = timeline(client, agent).await;
@@ -45,7 +45,7 @@ async fn told(client: &Client, agent: &AgentId, count: usize) -> Vec<Entry> {
 }
 
 /// Returns what an agent was told of others: each report, and the number of the entry that says it.
-fn reports(entries: &[Entry]) -> Vec<(i64, String)> {
+pub(crate) fn reports(entries: &[Entry]) -> Vec<(i64, String)> {
     let prompt = |entry: &Entry| match &entry.what {
         Happening::ItemClosed { item } => match &item.content {
             Content::UserMessage { text, .. } => text.strip_prefix("[paseo] ").map(|text| (entry.seq, text.to_owned())),
@@ -58,7 +58,7 @@ fn reports(entries: &[Entry]) -> Vec<(i64, String)> {
 }
 
 /// Checks that nothing was said to the agent in the middle of a turn.
-fn between_turns(entries: &[Entry]) {
+pub(crate) fn between_turns(entries: &[Entry]) {
     let mut turn = None;
     for entry in entries {
         match &entry.what {

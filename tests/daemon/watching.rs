@@ -26,11 +26,17 @@ pub(crate) async fn until(client: &Client, agent: &AgentId, so: impl Fn(&Agent) 
 
 /// Returns when the agent uses a tool.
 pub(crate) async fn until_call(client: &Client, agent: &AgentId) {
+    until_call_of(client, agent, "").await;
+}
+
+/// Returns when the agent uses a tool whose name ends so.
+pub(crate) async fn until_call_of(client: &Client, agent: &AgentId, tool: &str) {
     let mut watch = client.watch(follow(agent, 0));
     while let Some(event) = watch.next().await {
         if let Event::AgentEntry { entry, .. } = event.expect("an event")
             && let Happening::ItemOpened { item } = &entry.what
-            && matches!(item.content, Content::ToolCall(_))
+            && let Content::ToolCall(call) = &item.content
+            && call.name.ends_with(tool)
         {
             return;
         }

@@ -27,14 +27,14 @@ pub(crate) fn repository(settings: &serde_json::Value) -> Lab {
 }
 
 /// Runs git as nobody in particular, and returns what it printed.
-pub(super) fn git(directory: &Path, args: &[&str]) -> String {
+pub(crate) fn git(directory: &Path, args: &[&str]) -> String {
     let who = ["-c", "user.name=Test", "-c", "user.email=test@localhost"];
     let output = Command::new("git").arg("-C").arg(directory).args(who).args(args).output().expect("git");
     assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
 }
 
-pub(super) fn branch_off(lab: &Lab, branch: &str) -> CreateWorktree {
+pub(crate) fn branch_off(lab: &Lab, branch: &str) -> CreateWorktree {
     CreateWorktree { base_branch: None, ..CreateWorktree::branch_off(branch, "") }.cwd(lab.work().display().to_string())
 }
 
