@@ -47,6 +47,7 @@ cases! {
     images: turns::images,
     usage: turns::usage,
     own_tools_are_not_asked_for: tools::own_tools_are_not_asked_for,
+    tools_that_start_slowly: tools::tools_that_start_slowly,
     child_in_a_new_worktree: tools::child_in_a_new_worktree,
     child_that_reports: tools::child_that_reports,
     child_that_takes_long: tools::child_that_takes_long,

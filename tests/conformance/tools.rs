@@ -39,6 +39,21 @@ pub(super) async fn own_tools_are_not_asked_for(mut stage: Stage) -> Cell {
     Cell::Passed
 }
 
+pub(super) async fn tools_that_start_slowly(mut stage: Stage) -> Cell {
+    if let Kind::Shell = stage.kind {
+        return NO_TOOLS;
+    }
+    stage.lab.serve_tools_by(&format!("import time; time.sleep(2)\n{TOOLS}"));
+    let client = stage.client().await;
+    let prompt = [stage.kind.calls("list_agents", &json!({})), stage.kind.says("called")].concat();
+    let done = client.create_agent(with_tools(stage.free(&prompt))).await.expect("it runs");
+    let outputs = outputs(&client, &done.agent_id).await;
+    let [output] = &outputs[..] else { panic!("one call: {outputs:#?}") };
+    assert!(output.contains("list_agents for"), "the first turn has them: {output}");
+    stage.end(&client).await;
+    Cell::Passed
+}
+
 pub(super) async fn child_in_a_new_worktree(mut stage: Stage) -> Cell {
     if let Kind::Shell = stage.kind {
         return NO_TOOLS;

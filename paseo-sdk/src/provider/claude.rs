@@ -193,11 +193,13 @@ const BASE: [&str; 10] = [
     "stdio",
 ];
 
-const ENVIRONMENT: [(&str, &str); 6] = [
+const ENVIRONMENT: [(&str, &str); 7] = [
     // Without it a session is not on the disk when its turn has ended.
     ("CLAUDE_CODE_EAGER_FLUSH", "1"),
     ("CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS", "1"),
     ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
+    // Without it the first turn begins before the servers have started, and knows none of their tools.
+    ("MCP_CONNECTION_NONBLOCKING", "0"),
     // What runs is what was installed: an agent's program does not change in the middle of its work.
     ("DISABLE_AUTOUPDATER", "1"),
     ("DISABLE_TELEMETRY", "1"),
