@@ -150,9 +150,10 @@ impl Handle<DeleteAgent> for Core {
 /// What a person is asked when an agent says something to a freer one.
 fn prompt_wish(owned: &Owned, mode: &Mode, request: &SendAgentPrompt) -> Wish<'static> {
     let Agent { agent_id, title, .. } = owned.live.view().agent.clone();
+    let agent = Speaker { agent_id: agent_id.clone(), title };
     Wish {
         operation: SendAgentPrompt::NAME,
-        title: format!("say this to agent “{title}” ({agent_id}), which is in mode {mode}: {}", clip(&request.prompt)),
+        title: format!("say this to {agent}, which is in mode {mode}: {}", clip(&request.prompt)),
         reason: FREER.to_owned(),
         input: serde_json::json!({
             "agentId": agent_id,
@@ -170,9 +171,10 @@ fn prompt_wish(owned: &Owned, mode: &Mode, request: &SendAgentPrompt) -> Wish<'s
 fn mode_wish(owned: &Owned, request: &SetAgentMode) -> Wish<'static> {
     let mode = &request.mode;
     let Agent { agent_id, title, mode: now, .. } = owned.live.view().agent.clone();
+    let agent = Speaker { agent_id: agent_id.clone(), title };
     Wish {
         operation: SetAgentMode::NAME,
-        title: format!("change the mode of agent “{title}” ({agent_id}) from {now} to {mode}"),
+        title: format!("change the mode of {agent} from {now} to {mode}"),
         reason: FREER.to_owned(),
         input: serde_json::json!({ "agentId": agent_id, "mode": mode }),
         whole: whole(request),

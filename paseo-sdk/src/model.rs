@@ -316,8 +316,14 @@ pub struct Speaker {
 
 impl fmt::Display for Speaker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "agent “{}” ({})", self.title, self.agent_id)
+        write!(f, "agent “{}” ({})", in_one_line(&self.title), self.agent_id)
     }
+}
+
+/// Makes one line of a text that somebody else wrote, so that it cannot be taken for more than it is.
+pub(crate) fn in_one_line(text: &str) -> String {
+    let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// A picture in a prompt.

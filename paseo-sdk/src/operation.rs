@@ -148,7 +148,10 @@ pub fn parse<Op: Operation>(params: Value) -> Result<Op, ApiError> {
             true => ApiError::new(Code::InvalidArgument, message).details(serde_json::json!({ "field": field })),
             false => ApiError::invalid(&path, message),
         };
-        error.hint(format!("the schema of {} says what it takes; GET /api/openapi.json shows it", Op::NAME))
+        error.hint(format!(
+            "the description of `{}` says what it takes; over HTTP, GET /api/openapi.json shows it",
+            Op::NAME
+        ))
     })
 }
 

@@ -82,7 +82,7 @@ async fn every_answer_is_what_its_schema_says() {
 
     let (asks, text) = model.call("create_agent", task("echo three", "default")).await;
     let asking = asks["agentId"].clone();
-    assert!(text.contains(" waits for a permission: answer with `respond_to_permission`, then wait again"), "{text}");
+    assert!(text.contains(" waits for a permission: answer with `respond_to_permission`, then wait again, or wait with `until: finished`"), "{text}");
     model.call("wait_for_agent", json!({ "agentIds": [agent, asking], "timeout": "1h" })).await;
     let (_, text) =
         model.call("wait_for_agent", json!({ "agentId": asking, "until": "finished", "timeout": "0s" })).await;

@@ -31,7 +31,8 @@ fn happened(outcome: &AgentOutcome, answer: &Value) -> String {
         Some(WaitOutcome::Interrupted) => format!("{agent} was interrupted"),
         Some(WaitOutcome::Limit) => format!("{agent} has reached a limit"),
         Some(WaitOutcome::Permission) => {
-            format!("{agent} waits for a permission: answer with `respond_to_permission`, then wait again")
+            let answer = "answer with `respond_to_permission`, then wait again";
+            format!("{agent} waits for a permission: {answer}, or wait with `until: finished` for your user to answer")
         }
         Some(WaitOutcome::TimedOut) => format!("the time given to the wait ran out; {agent} goes on"),
     };

@@ -13,7 +13,9 @@ use super::{Agent, Output, prompt_tell};
 use crate::catalogue::AgentOutcome;
 use crate::item::Happening;
 use crate::machine::{Machine, outbox};
-use crate::model::{self, AgentId, Outcome, Permission, Prompt, Timestamp, TurnEnd, TurnId, WaitOutcome};
+use crate::model::{
+    self, AgentId, Outcome, Permission, Prompt, Speaker, Timestamp, TurnEnd, TurnId, WaitOutcome, in_one_line,
+};
 use crate::provider::Tell;
 
 /// The reports that an agent makes and gets.
@@ -264,12 +266,12 @@ impl Agent {
         })
     }
 
-    fn name(&self) -> String {
-        format!("agent “{}” ({})", self.about.title, self.about.agent_id)
+    fn name(&self) -> Speaker {
+        Speaker { agent_id: self.about.agent_id.clone(), title: self.about.title.clone() }
     }
 
     fn about_ask(&self, ask: &Permission) -> String {
-        let (name, title, request) = (self.name(), &ask.title, &ask.request_id);
+        let (name, title, request) = (self.name(), in_one_line(&ask.title), &ask.request_id);
         format!(
             "{name} waits for permission. It asks: {title}\nThe request's id is {request}; respond_to_permission answers it."
         )
@@ -286,8 +288,10 @@ impl Agent {
             Outcome::Interrupted => "was interrupted",
             Outcome::Limit => "has reached a limit",
         };
-        let because = end.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
-        let said = end.message.as_ref().map_or_else(String::new, |said| format!(" It said last:\n{said}"));
+        let because = end.reason.as_ref().map_or_else(String::new, |reason| format!(": {}", in_one_line(reason)));
+        // Marked line by line, so that nothing of it passes for what paseo says.
+        let quoted = |said: &String| said.lines().map(|line| format!("\n> {line}")).collect::<String>();
+        let said = end.message.as_ref().map_or_else(String::new, |said| format!(" It said last:{}", quoted(said)));
         format!("{} {became}{because}.{said}", self.name())
     }
 }
