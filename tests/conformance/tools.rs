@@ -102,9 +102,9 @@ pub(super) async fn child_that_reports(mut stage: Stage) -> Cell {
     let entries = told(&client, &parent.agent_id, 1).await;
     between_turns(&entries);
     let told: Vec<_> = reports(&entries).into_iter().map(|(_, text)| text).collect();
-    assert_eq!(told, ["agent “a child” (child) has finished. It said last:\nthe end"]);
+    assert_eq!(told, ["agent “a child” (child) has finished. It said last:\n> the end"]);
     assert_eq!(turns(&client, &parent.agent_id).await, 2, "{entries:#?}");
-    assert!(stage.model.asked().1.iter().any(|text| text.contains("It said last:\nthe end")), "the model was told");
+    assert!(stage.model.asked().1.iter().any(|text| text.contains("It said last:\n> the end")), "the model was told");
     stage.end(&client).await;
     Cell::Passed
 }
@@ -197,7 +197,7 @@ pub(super) async fn interrupt_while_it_waits_for_a_child(mut stage: Stage) -> Ce
     stage.let_command_go().await;
     let entries = told(&client, &parent, 1).await;
     between_turns(&entries);
-    assert!(reports(&entries)[0].1.ends_with("has finished. It said last:\nthe end"), "{entries:#?}");
+    assert!(reports(&entries)[0].1.ends_with("has finished. It said last:\n> the end"), "{entries:#?}");
     stage.end(&client).await;
     Cell::Passed
 }

@@ -122,7 +122,7 @@ async fn a_report_that_has_arrived_when_the_daemon_dies_is_told_once() {
     client.send_agent_prompt(SendAgentPrompt::new(&parent, "[[text: and now]]")).await.expect("it is sent");
     let told = reports(&timeline(&client, &parent).await);
     assert_eq!(told.len(), 1, "{told:#?}");
-    assert_eq!(told[0].1, format!("agent “unlucky” ({child}) has finished. It said last:\nmade it"));
+    assert_eq!(told[0].1, format!("agent “unlucky” ({child}) has finished. It said last:\n> made it"));
     between_turns(&entries);
     stage.end(&client).await;
 }
