@@ -144,7 +144,7 @@ impl Life {
         self.world.now = self.world.now.plus(7);
         self.world.luck = how;
         let what = what % KINDS;
-        if (what < 14 || what >= 30) && (self.wake().is_err() || self.unanswered.is_some()) {
+        if !(14..30).contains(&what) && (self.wake().is_err() || self.unanswered.is_some()) {
             return;
         }
         let run = self.world.runs.last_key_value().map_or(0, |(run, _)| *run);
