@@ -70,7 +70,7 @@ cases! {
     missing_credentials: trouble::missing_credentials,
 }
 
-/// The case that takes longest. Its programs only wait, so it begins at once and takes no room from others.
+/// The case that takes longest. Its program only waits, so it begins at once and takes no room from others.
 const LONGEST: &str = "child_that_takes_long";
 
 #[tokio::test(flavor = "multi_thread")]

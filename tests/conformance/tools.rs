@@ -67,7 +67,7 @@ pub(super) async fn child_in_a_new_worktree(mut stage: Stage) -> Cell {
     let script = "git branch --show-current; pwd; cp /dev/null made";
     let prompt = [
         stage.kind.calls("create_worktree", &json!({ "action": "branch-off", "branchName": "feat/x" })),
-        stage.kind.calls("create_agent", &child(script, json!({ "mode": "full-access", "cwd": tree }))),
+        stage.kind.calls("create_agent", &child(script, &json!({ "mode": "full-access", "cwd": tree }))),
         stage.kind.calls("wait_for_agent", &json!({ "agentId": "child" })),
         stage.kind.says("all done"),
     ];
@@ -93,7 +93,7 @@ pub(super) async fn child_that_reports(mut stage: Stage) -> Cell {
         return NO_TOOLS;
     }
     let client = stage.client().await;
-    let task = child(HELD, json!({ "background": true, "notifyOnFinish": true }));
+    let task = child(HELD, &json!({ "background": true, "notifyOnFinish": true }));
     let prompt = [stage.kind.calls("create_agent", &task), stage.kind.says("over to you")].concat();
     let parent = client.create_agent(with_tools(stage.free(&prompt))).await.expect("it runs");
     assert_eq!(parent.last_message.as_deref(), Some("over to you"), "{parent:?}");
@@ -109,7 +109,7 @@ pub(super) async fn child_that_reports(mut stage: Stage) -> Cell {
     Cell::Passed
 }
 
-/// Longer than a client waits for a tool by itself: that of Codex a minute.
+/// Longer than programs give a tool unless they are told otherwise: Codex a minute.
 pub(super) async fn child_that_takes_long(mut stage: Stage) -> Cell {
     if let Kind::Shell = stage.kind {
         return NO_TOOLS;
@@ -117,7 +117,7 @@ pub(super) async fn child_that_takes_long(mut stage: Stage) -> Cell {
     let client = stage.client().await;
     let seconds = std::env::var("PASEO_CHILD_SECONDS").unwrap_or_else(|_| "90".to_owned());
     let script = format!("sleep {seconds}; echo ran >> runs; echo the end");
-    let prompt = [stage.kind.calls("create_agent", &child(&script, json!({}))), stage.kind.says("at last")].concat();
+    let prompt = [stage.kind.calls("create_agent", &child(&script, &json!({}))), stage.kind.says("at last")].concat();
     let parent = client.create_agent(with_tools(stage.free(&prompt))).await.expect("it runs");
     assert_eq!(parent.last_message.as_deref(), Some("at last"), "{parent:?}");
     returned_once(&stage, &client, &parent.agent_id, "create_agent").await;
@@ -130,7 +130,7 @@ pub(super) async fn daemon_killed_while_it_starts_a_child(mut stage: Stage) -> C
         return NO_TOOLS;
     }
     let client = stage.start();
-    let prompt = [stage.kind.calls("create_agent", &child(HELD, json!({}))), stage.kind.says("and on")].concat();
+    let prompt = [stage.kind.calls("create_agent", &child(HELD, &json!({}))), stage.kind.says("and on")].concat();
     let parent =
         client.create_agent(with_tools(stage.free(&prompt)).in_background()).await.expect("it starts").agent_id;
     stage.started(&client, &parent).await;
@@ -149,7 +149,7 @@ pub(super) async fn daemon_killed_while_it_waits_for_a_child(mut stage: Stage) -
     }
     let client = stage.start();
     let prompt = [
-        stage.kind.calls("create_agent", &child(HELD, json!({ "background": true }))),
+        stage.kind.calls("create_agent", &child(HELD, &json!({ "background": true }))),
         stage.kind.calls("wait_for_agent", &json!({ "agentId": "child" })),
         stage.kind.says("and on"),
     ];
@@ -172,7 +172,7 @@ pub(super) async fn interrupt_while_it_waits_for_a_child(mut stage: Stage) -> Ce
         return NO_TOOLS;
     }
     let client = stage.client().await;
-    let prompt = stage.kind.calls("create_agent", &child(HELD, json!({ "notifyOnFinish": true })));
+    let prompt = stage.kind.calls("create_agent", &child(HELD, &json!({ "notifyOnFinish": true })));
     let parent =
         client.create_agent(with_tools(stage.free(&prompt)).in_background()).await.expect("it starts").agent_id;
     stage.started(&client, &parent).await;
@@ -208,7 +208,7 @@ pub(super) async fn interrupt_while_it_waits_for_a_person(mut stage: Stage) -> C
     }
     let client = stage.client().await;
     for (tool, input) in [
-        ("create_agent", child("true", json!({ "mode": "full-access" }))),
+        ("create_agent", child("true", &json!({ "mode": "full-access" }))),
         ("set_agent_mode", json!({ "agentId": "set_agent_mode", "mode": "full-access" })),
     ] {
         let prompt = stage.kind.calls(tool, &input);
@@ -228,10 +228,11 @@ pub(super) async fn interrupt_while_it_waits_for_a_person(mut stage: Stage) -> C
 const NO_TOOLS: Cell = Cell::Out("a script calls no tools: it runs `paseo`");
 
 /// Returns what `create_agent` is given for a script that is called `child`, and so is its id.
-fn child(script: &str, more: Value) -> Value {
+fn child(script: &str, more: &Value) -> Value {
     let mut task = json!({ "agentId": "child", "title": "a child", "provider": "shell", "initialPrompt": script });
-    let (Value::Object(task_fields), Value::Object(more)) = (&mut task, more) else { unreachable!("both are objects") };
-    task_fields.extend(more);
+    for (field, value) in more.as_object().expect("an object") {
+        task[field] = value.clone();
+    }
     task
 }
 
