@@ -12,7 +12,7 @@ mod wish;
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use paseo_sdk::catalogue::{
@@ -99,6 +99,7 @@ impl Handle<SetAgentMode> for Core {
 impl Handle<CancelAgent> for Core {
     async fn handle(&self, caller: Caller, request: CancelAgent) -> Result<Agent, ApiError> {
         let owned = self.acted_on(&caller, &request.agent_id).await?;
+        self.not_above(&caller, &owned, "stop")?;
         owned.tell(Input::Cancel).await?;
         let stopped = owned.live.view();
         let (turn, queued) = (stopped.agent.turn.as_ref(), &stopped.agent.queued);
@@ -120,6 +121,7 @@ impl Handle<CancelAgent> for Core {
 impl Handle<ArchiveAgent> for Core {
     async fn handle(&self, caller: Caller, request: ArchiveAgent) -> Result<Agent, ApiError> {
         let owned = self.acted_on(&caller, &request.agent_id).await?;
+        self.not_above(&caller, &owned, "archive")?;
         let agent = owned.archive().await?;
         self.sign(&caller, &owned, "archived it").await?;
         self.witness_state(&caller, &owned).await?;
@@ -313,6 +315,17 @@ impl Core {
         }
     }
 
+    /// Refuses an agent that would do this to one that created it.
+    fn not_above(&self, caller: &Caller, owned: &Owned, what: &str) -> Result<(), ApiError> {
+        match &caller.who {
+            Principal::Agent(id) if self.descends(id, &owned.live.id) => {
+                Err(ApiError::new(Code::Forbidden, format!("an agent may not {what} one that created it"))
+                    .hint("ask your user to do it"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Finds the agent that a caller wants to act on, and refuses what is not the calling agent's to do.
     pub(crate) async fn acted_on(&self, caller: &Caller, reference: &AgentRef) -> Result<Arc<Owned>, ApiError> {
         let owned = self.agents.find(reference)?;
@@ -351,6 +364,26 @@ impl Core {
             next = self.agents.get(&parent).and_then(|owned| owned.live.view().agent.parent.clone());
         }
         false
+    }
+
+    /// Refuses a directory that is not the calling agent's to work in, or to let others work in: what is below its own, and
+    /// what is of the same repository, is.
+    pub(crate) async fn in_reach(&self, caller: &Caller, directory: &Path) -> Result<(), ApiError> {
+        let Some(calling) = self.calling(caller)? else { return Ok(()) };
+        let own = PathBuf::from(&calling.live.view().agent.cwd);
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let within = self.scope == Scope::All
+            || real(directory).starts_with(real(&own))
+            || self.worktrees.same_repository(&own, directory).await;
+        match within {
+            true => Ok(()),
+            false => Err(ApiError::new(
+                Code::Forbidden,
+                format!("cwd: {} is neither below this agent's directory nor in its repository", directory.display()),
+            )
+            .hint("ask your user, who may widen `scope` in config.json")
+            .details(serde_json::json!({ "field": "cwd" }))),
+        }
     }
 
     /// Returns the directory that a call is about: the one it names, else that of the calling agent.

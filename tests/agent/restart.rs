@@ -8,7 +8,9 @@ use paseo_sdk::item::{Content, Happening, Origin};
 use paseo_sdk::machine::Machine;
 use paseo_sdk::machine::agent::{Agent, Fact, Heard, Input, Memory, Output, Progress, Report, prompt_tell};
 use paseo_sdk::machine::outbox;
-use paseo_sdk::model::{Behavior, Decision, Mode, Outcome, Permission, PermissionKind, PromptId, RequestId, Status};
+use paseo_sdk::model::{
+    AgentId, Behavior, Decision, Mode, Outcome, Permission, PermissionKind, PromptId, RequestId, Status,
+};
 use paseo_sdk::provider::{Line, Step, What};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -111,7 +113,7 @@ struct Life {
     reports: u8,
     witnessed: BTreeSet<String>,
     /// The keys of its own reports of which it knows that they have arrived, and of what it was to keep for itself.
-    arrived: BTreeSet<String>,
+    arrived: BTreeSet<(AgentId, String)>,
     unreported: BTreeSet<String>,
     /// What a client asked for when the daemon died: it asks again.
     unanswered: Option<Input>,
@@ -236,7 +238,7 @@ impl Life {
     fn news(&mut self, how: u8) -> Result<(), Died> {
         let view = self.world.view();
         match how % 8 {
-            0 => self.ask(Input::ReportTo("a0".parse().expect("this is an id"))),
+            0 => self.ask(Input::ReportTo(format!("b{}", how / 8 % 2).parse().expect("this is an id"))),
             1..=3 if self.kind != Kind::Shell => {
                 // Now and then one that is known already, as after a daemon that died in between.
                 let number = if how.is_multiple_of(3) { self.reports / 2 } else { self.reports };
@@ -258,11 +260,9 @@ impl Life {
     /// Carries what it reports to where that goes.
     fn carry_reports(&mut self) -> Result<(), Died> {
         let outgoing = self.world.view().reports.outgoing;
-        let keys: Vec<_> = outgoing.into_iter().map(|outgoing| outgoing.report.key).collect();
-        match keys.is_empty() {
-            true => Ok(()),
-            false => self.ask(Input::Reported(keys)),
-        }
+        let Some(to) = outgoing.first().map(|outgoing| outgoing.to.clone()) else { return Ok(()) };
+        let there = outgoing.into_iter().filter(|outgoing| outgoing.to == to);
+        self.ask(Input::Reported(to.clone(), there.map(|outgoing| outgoing.report.key).collect()))
     }
 
     fn ask_about_permission(&mut self, how: u8) -> Result<(), Died> {
@@ -281,7 +281,8 @@ impl Life {
             Input::Witnessed(keys) => self.witnessed.extend(keys.clone()),
             Input::ReportTo(_) => {
                 let ended = self.world.view().agent.last_turn;
-                self.unreported.extend(ended.map(|end| end.turn_id.to_string()));
+                let first = self.world.view().reports.to.is_empty();
+                self.unreported.extend(ended.filter(|_| first).map(|end| end.turn_id.to_string()));
             }
             _ => {}
         }
@@ -306,7 +307,7 @@ impl Life {
                 }
             }
             (Input::Report(report), Ok(())) if report.key == format!("r{}", self.reports) => self.reports += 1,
-            (Input::Reported(keys), Ok(())) => self.arrived.extend(keys),
+            (Input::Reported(to, keys), Ok(())) => self.arrived.extend(keys.into_iter().map(|key| (to.clone(), key))),
             (Input::SetMode(asked), Ok(())) if asked != mode => self.mode_asked = Some((asked, whims)),
             // Where it acts so already, nothing is changed, unless a daemon did that which died before it answered.
             (Input::SetMode(asked), Ok(())) => {
@@ -331,7 +332,9 @@ impl Life {
         let Some(daemon) = &self.world.daemon else { return };
         let view = self.world.view();
         let status = view.agent.status;
-        let again = view.reports.outgoing.iter().find(|outgoing| self.arrived.contains(&outgoing.report.key));
+        let mut outgoing =
+            view.reports.outgoing.iter().map(|outgoing| (outgoing.to.clone(), outgoing.report.key.clone()));
+        let again = outgoing.find(|outgoing| self.arrived.contains(outgoing));
         assert_eq!(again, None, "what has arrived is reported again");
         // A wish may outlive the process of the one who has it for as long as its journal is not read.
         if status == Status::Running || status == Status::Waiting && view.wishes.is_empty() {
@@ -456,12 +459,13 @@ impl Life {
             let (times, least) = (said(&key), usize::from(!self.witnessed.contains(&key)));
             assert!((least..=1).contains(&times), "{key} is told {times} times\n{}", self.story());
         }
-        if let (Some(_), Some(end), None) = (&view.reports.to, &view.agent.last_turn, view.agent.archived_at)
+        if let ([_, ..], Some(end), None) = (&view.reports.to[..], &view.agent.last_turn, view.agent.archived_at)
             && !self.unreported.contains(end.turn_id.as_str())
         {
             let key = format!("a1:end:{}", end.turn_id);
             let made = view.reports.outgoing.iter().any(|outgoing| outgoing.report.key == key);
-            assert!(made || self.arrived.contains(&key), "{key} is not reported\n{}", self.story());
+            let arrived = self.arrived.iter().any(|(_, arrived)| *arrived == key);
+            assert!(made || arrived, "{key} is not reported\n{}", self.story());
             assert_ne!(end.outcome, Outcome::Completed, "it reports for ever");
         }
     }

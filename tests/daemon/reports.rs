@@ -277,6 +277,33 @@ async fn an_idle_parent_without_a_process_is_woken_and_one_that_was_stopped_is_n
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn everybody_who_wants_to_know_is_told() {
+    let Some(mut stage) = stage().await else { return };
+    let client = stage.client().await;
+    let start = async || client.create_agent(stage.free("[[text: ready]]")).await.expect("it runs").agent_id;
+    let (parent, other) = (start().await, start().await);
+    let script = "until test -e go_on; do sleep 0.1; done; echo first";
+    let child = inside(&stage.lab, &parent).create_agent(child("shared", script)).await;
+    let child = child.expect("it starts").agent_id;
+    let mut more = SendAgentPrompt::new(&child, "echo second").in_background();
+    more.notify_on_finish = true;
+    // The other one did not create it: they share a directory that is in no repository.
+    assert_eq!(
+        inside(&stage.lab, &other).send_agent_prompt(more.clone()).await.expect_err("beyond").code,
+        Code::Forbidden
+    );
+    crate::daemon::worktrees::git(&stage.lab.work(), &["init", "--quiet"]);
+    inside(&stage.lab, &other).send_agent_prompt(more).await.expect("it is queued");
+    std::fs::write(stage.file("go_on"), "").expect("a file");
+    for agent in [&parent, &other] {
+        let entries = told(&client, agent, 1).await;
+        let end = format!("agent “shared” ({child}) has finished. It said last:\n> second");
+        assert_eq!(reports(&entries).into_iter().map(|(_, text)| text).collect::<Vec<_>>(), [end]);
+    }
+    stage.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_starts_another_by_the_command_line_is_told_too() {
     let Some(mut stage) = stage().await else { return };
     let client = stage.client().await;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use paseo_sdk::catalogue::{
-    ArchiveWorktree, CreateAgent, DeleteAgent, ListPendingPermissions, SendAgentPrompt, SetAgentMode, ShutdownDaemon,
-    TrustWorktree, UpdateAgent, WaitForAgent, WhenBusy,
+    ArchiveAgent, ArchiveWorktree, CancelAgent, CreateAgent, CreateWorktree, DeleteAgent, ListPendingPermissions,
+    SendAgentPrompt, SetAgentMode, ShutdownDaemon, TrustWorktree, UpdateAgent, WaitForAgent, WhenBusy,
 };
 use paseo_sdk::model::{AgentId, Behavior, Mode, Permission, PermissionKind, WaitOutcome};
 use paseo_sdk::{ApiError, Client, Code};
@@ -304,6 +304,61 @@ async fn an_agent_acts_on_what_its_scope_allows_and_is_told_why_not() {
     assert!(refused.hint.is_some_and(|hint| hint.contains("scope")));
     free.update_agent(rename(&timid)).await.expect("the same repository");
     ended(&client, &same).await;
+    lab.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_works_below_its_parent_or_in_its_repository() {
+    let lab = Lab::new();
+    let daemon = lab.daemon().await;
+    let client = daemon.client();
+    let parent = client.create_agent(lab.script("mkdir below")).await.expect("it runs").agent_id;
+    let within = inside(&lab, &parent);
+    let child = |cwd: &std::path::Path| CreateAgent::new("child", "shell", "true").cwd(cwd.display().to_string());
+    within.create_agent(child(&lab.work().join("below"))).await.expect("it may");
+    std::os::unix::fs::symlink(lab.path(""), lab.work().join("out")).expect("a link");
+    for beyond in [lab.path(""), lab.work().join("out")] {
+        let refused = within.create_agent(child(&beyond)).await.expect_err("beyond its own");
+        assert_eq!(refused.code, Code::Forbidden);
+        assert!(refused.message.contains("neither below this agent's directory nor in its repository"), "{refused}");
+    }
+    let elsewhere = CreateWorktree::branch_off("x", "main").cwd(lab.path("").display().to_string());
+    assert_eq!(code(within.create_worktree(elsewhere).await), Code::Forbidden);
+    lab.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_neither_stops_nor_archives_who_created_it() {
+    let lab = Lab::new();
+    let daemon = lab.daemon().await;
+    let client = daemon.client();
+    let parent = client.create_agent(lab.script("true")).await.expect("it runs").agent_id;
+    let child = inside(&lab, &parent).create_agent(CreateAgent::new("child", "shell", "true")).await;
+    let below = inside(&lab, &child.expect("it runs").agent_id);
+    assert_eq!(code(below.cancel_agent(CancelAgent { agent_id: (&parent).into() }).await), Code::Forbidden);
+    assert_eq!(code(below.archive_agent(ArchiveAgent { agent_id: (&parent).into() }).await), Code::Forbidden);
+    lab.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_calls_that_are_the_same_a_person_allows_one() {
+    let lab = Lab::new();
+    let daemon = lab.daemon().await;
+    let client = daemon.client();
+    let (agent, within) = timid(&lab, &client).await;
+    let child = within.create_agent(CreateAgent::new("child", "shell", "true")).await.expect("it asks").agent_id;
+    let raise = SetAgentMode { agent_id: child.into(), mode: Mode::FullAccess };
+    let mut calls = tokio::task::JoinSet::new();
+    for inside in [within, inside(&lab, &agent)] {
+        let raise = raise.clone();
+        calls.spawn(async move { inside.set_agent_mode(raise).await });
+    }
+    let first = wished(&client, &agent).await;
+    client.respond_to_permission(answer(&agent, &first, Behavior::Allow)).await.expect("an answer");
+    calls.join_next().await.expect("a call").expect("no panic").expect("it is allowed");
+    let second = wished(&client, &agent).await;
+    client.respond_to_permission(answer(&agent, &second, Behavior::Deny)).await.expect("another answer");
+    assert_eq!(code(calls.join_next().await.expect("a call").expect("no panic")), Code::Forbidden);
     lab.end(&client).await;
 }
 

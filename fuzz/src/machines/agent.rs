@@ -76,7 +76,7 @@ fn input(bytes: &mut Bytes<'_>, record: &mut i64) -> Input {
         15 => match bytes.below(4) {
             0 => Input::ReportTo("b1".parse().expect("this is an id")),
             1 => Input::Report(Report { key: bytes.word(), text: bytes.word() }),
-            2 => Input::Reported(bytes.some(2, Bytes::word)),
+            2 => Input::Reported("b1".parse().expect("this is an id"), bytes.some(2, Bytes::word)),
             _ => Input::Witnessed(bytes.some(2, Bytes::word)),
         },
         16 => match bytes.flag() {

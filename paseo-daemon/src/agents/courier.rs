@@ -53,18 +53,21 @@ async fn deliver(agents: &Registry, owned: &Owned) -> Result<(), ApiError> {
     let (arrived, carried) = carry(agents, owned).await;
     if !arrived.is_empty() {
         reached(Point::ReportArrived);
-        owned.tell(Input::Reported(arrived)).await?;
+    }
+    for (to, keys) in arrived {
+        owned.tell(Input::Reported(to, keys)).await?;
     }
     carried
 }
 
-/// Brings the reports of an agent to where they go; returns the keys of those that have arrived, and why not all have.
-pub(super) async fn carry(agents: &Registry, owned: &Owned) -> (Vec<String>, Result<(), ApiError>) {
+/// Brings the reports of an agent to where they go; returns the keys of those that have arrived, by where, and why not all
+/// have.
+pub(super) async fn carry(agents: &Registry, owned: &Owned) -> (BTreeMap<AgentId, Vec<String>>, Result<(), ApiError>) {
     let outgoing = owned.live.view().reports.outgoing.clone();
-    let (mut arrived, mut carried) = (Vec::new(), Ok(()));
+    let (mut arrived, mut carried) = (BTreeMap::<_, Vec<_>>::new(), Ok(()));
     for outgoing in outgoing {
-        let key = outgoing.report.key.clone();
-        match agents.get(&outgoing.to) {
+        let (to, key) = (outgoing.to.clone(), outgoing.report.key.clone());
+        match agents.get(&to) {
             Some(to) => match to.tell(Input::Report(outgoing.report)).await {
                 // Whoever was deleted meanwhile is told nothing.
                 Err(error) if error.code == Code::NotFound => {}
@@ -75,9 +78,9 @@ pub(super) async fn carry(agents: &Registry, owned: &Owned) -> (Vec<String>, Res
                 }
                 Ok(()) => {}
             },
-            None => tracing::debug!(agent = %outgoing.to, "a report comes too late"),
+            None => tracing::debug!(agent = %to, "a report comes too late"),
         }
-        arrived.push(key);
+        arrived.entry(to).or_default().push(key);
     }
     (arrived, carried)
 }

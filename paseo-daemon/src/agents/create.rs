@@ -43,6 +43,7 @@ impl Core {
         request: &CreateAgent,
     ) -> Result<(Arc<Awaited>, Option<Ticket<'_>>), ApiError> {
         let plan = self.plan(caller, request)?;
+        self.in_reach(caller, &plan.directory).await?;
         let calling = self.calling(caller)?;
         let id = request.agent_id.clone().map_or_else(fresh_id, Ok)?;
         let prompt_id = request.prompt_id.clone().map_or_else(|| "initial".parse().map_err(internal), Ok)?;
@@ -181,7 +182,11 @@ impl Core {
         let worktree = match &request.worktree {
             Some(wanted) => {
                 let directory = match &wanted.cwd {
-                    Some(cwd) => self.directory(caller, Some(cwd))?,
+                    Some(cwd) => {
+                        let directory = self.directory(caller, Some(cwd))?;
+                        self.in_reach(caller, &directory).await?;
+                        directory
+                    }
                     None => plan.directory.clone(),
                 };
                 Some(self.hands(caller).await?.create(wanted, &directory).await?)
@@ -231,7 +236,7 @@ impl Core {
             labels: request.labels.clone(),
             parent: plan.parent,
             request: plan.digest,
-            reports: Reports { to: plan.reports_to, ..Reports::default() },
+            reports: Reports { to: plan.reports_to.into_iter().collect(), ..Reports::default() },
             wishes: Vec::new(),
             created_at: time,
             updated_at: time,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use paseo_sdk::error::{ApiError, Code};
+use paseo_sdk::item::omission;
 use paseo_sdk::machine::agent::Input;
 use paseo_sdk::model::{Behavior, Decision, Mode, Permission, PermissionKind, RequestId};
 use paseo_sdk::operation::Caller;
@@ -68,14 +69,20 @@ impl Core {
                 kind: PermissionKind::Other,
                 title: wish.title.clone(),
                 description: Some(wish.reason.clone()),
-                input: wish.input.clone(),
+                input: clipped(&wish.input),
                 options: Vec::new(),
                 asked_at: now(),
             };
             calling.tell(Input::Wish(Box::new(permission))).await?;
             let decision = held.decision().await;
-            calling.tell(Input::WishEnded(request_id.clone())).await?;
+            let taken = match decision {
+                Some(_) => calling.tell(Input::WishEnded(request_id.clone())).await,
+                None => Ok(()),
+            };
             return match decision {
+                // Another call has taken up what a person has decided, and this one asks again.
+                Some(_) if matches!(&taken, Err(error) if error.code == Code::NotFound) => continue,
+                Some(_) if taken.is_err() => taken,
                 Some(Decision { behavior: Behavior::Allow, .. }) => Ok(()),
                 Some(Decision { message, .. }) => {
                     let said = message.filter(|message| !message.trim().is_empty());
@@ -91,6 +98,23 @@ impl Core {
         }
     }
 }
+
+/// Shortens the texts of what people are shown, which is kept in the agent's file and sent with every snapshot.
+fn clipped(value: &Value) -> Value {
+    match value {
+        Value::String(text) if text.len() > LONGEST_TEXT => {
+            let cut = text.floor_char_boundary(LONGEST_TEXT);
+            let omitted = i64::try_from(text.len() - cut).unwrap_or(i64::MAX);
+            format!("{}\n{}", &text[..cut], omission(omitted)).into()
+        }
+        Value::Array(values) => values.iter().map(clipped).collect(),
+        Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), clipped(value))).collect(),
+        plain => plain.clone(),
+    }
+}
+
+/// How long each text may be that people are shown, in bytes.
+const LONGEST_TEXT: usize = 16 * 1024;
 
 /// A wish for as long as somebody waits for it.
 struct Held<'a> {
@@ -118,9 +142,9 @@ impl Held<'_> {
 impl Drop for Held<'_> {
     /// Whoever has asked is gone. A daemon that stops keeps the wish: the call is made again when it is back.
     fn drop(&mut self) {
-        let undecided = |wish: &paseo_sdk::machine::agent::Wish| wish.permission.request_id == *self.request_id;
+        let is_this = |wish: &paseo_sdk::machine::agent::Wish| wish.permission.request_id == *self.request_id;
         let view = self.calling.live.view();
-        if self.core.closing.borrow().is_none() && view.wishes.iter().any(undecided) {
+        if self.core.closing.borrow().is_none() && view.wishes.iter().any(is_this) {
             let (calling, request_id) = (self.calling.clone(), self.request_id.clone());
             // It ends as soon as the agent's owner has heard it, or has ended.
             tokio::spawn(async move { calling.tell(Input::WishEnded(request_id)).await });

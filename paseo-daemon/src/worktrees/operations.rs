@@ -23,6 +23,7 @@ impl Handle<CreateWorktree> for Core {
         request.source()?;
         self.may_trust(&caller, request.trust)?;
         let directory = self.directory(&caller, request.cwd.as_deref())?;
+        self.in_reach(&caller, &directory).await?;
         self.hands(&caller).await?.create(&request, &directory).await
     }
 }
@@ -125,6 +126,7 @@ impl Archiving {
 impl Handle<RestoreWorktree> for Core {
     async fn handle(&self, caller: Caller, request: RestoreWorktree) -> Result<Worktree, ApiError> {
         let directory = self.directory(&caller, request.cwd.as_deref())?;
+        self.in_reach(&caller, &directory).await?;
         let worktrees = self.worktrees.with_progress(caller.reporter);
         worktrees.restore(&request.worktree_slug, &directory, request.wait_for_setup.unwrap_or(true)).await
     }

@@ -130,10 +130,10 @@ pub enum Input {
     },
     /// Somebody changes how freely it may act.
     SetMode(Mode),
-    /// From now on it reports to this agent, until it has finished.
+    /// From now on it reports to this agent too, until it has finished.
     ReportTo(AgentId),
-    /// The reports with these keys have arrived.
-    Reported(Vec<String>),
+    /// The reports with these keys have arrived at this agent.
+    Reported(AgentId, Vec<String>),
     /// It is to be told this of another agent.
     Report(Report),
     /// It was told what the reports with these keys say by the answer of a call.
@@ -547,11 +547,11 @@ impl Machine for Agent {
             Input::Update { title, labels, model } => self.update(now, title, labels, model),
             Input::SetMode(mode) => self.set_mode(now, mode),
             Input::ReportTo(agent) => self.report_to(now, agent),
-            Input::Reported(keys) => self.reported(&keys),
+            Input::Reported(to, keys) => self.reported(&to, &keys),
             Input::Report(report) => self.take_report(report)?,
             Input::Witnessed(keys) => self.witnessed(keys),
             Input::Wish(permission) => self.wish(now, *permission)?,
-            Input::WishEnded(request) => self.forget_wish(now, &request),
+            Input::WishEnded(request) => self.forget_wish(now, request)?,
             Input::Heard(heard) => self.hear(heard),
             Input::Attached { run } => {
                 if let Process::Live { run: live, attached, .. } = &mut self.process

@@ -22,9 +22,9 @@ use crate::provider::Tell;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Reports {
-    /// The agent that is told how this one fares, until it has finished.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub to: Option<AgentId>,
+    /// The agents that are told how this one fares, until it has finished.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub to: Vec<AgentId>,
     /// What is on its way to others.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub outgoing: Vec<Outgoing>,
@@ -120,18 +120,21 @@ fn key_of_archive(agent: &AgentId, at: Timestamp) -> String {
 impl Agent {
     /// Begins to report to an agent. What has become of it before is not told.
     pub(super) fn report_to(&mut self, now: Timestamp, to: AgentId) {
-        if let Some(end) = &self.progress.last_turn {
+        if let Some(end) = self.progress.last_turn.as_ref().filter(|_| self.about.reports.to.is_empty()) {
             let key = key_of_end(&self.about.agent_id, &end.turn_id);
             self.about.reports.learn(&key);
         }
-        self.about.reports.to = Some(to);
+        if !self.about.reports.to.contains(&to) {
+            self.about.reports.to.push(to);
+        }
         self.touch(now);
         self.save();
     }
 
-    /// Forgets what has arrived.
-    pub(super) fn reported(&mut self, keys: &[String]) {
-        self.about.reports.outgoing.retain(|outgoing| !keys.contains(&outgoing.report.key));
+    /// Forgets what has arrived there.
+    pub(super) fn reported(&mut self, to: &AgentId, keys: &[String]) {
+        let arrived = |outgoing: &Outgoing| outgoing.to == *to && keys.contains(&outgoing.report.key);
+        self.about.reports.outgoing.retain(|outgoing| !arrived(outgoing));
         self.outputs.push_back(Output::Changed);
         self.save();
     }
@@ -175,7 +178,9 @@ impl Agent {
 
     /// Makes the reports that are due.
     pub(super) fn report(&mut self) {
-        let Some(to) = self.about.reports.to.clone() else { return };
+        if self.about.reports.to.is_empty() {
+            return;
+        }
         let mut due: Vec<_> = self.open_asks().map(|ask| (key_of_ask(ask), self.about_ask(ask))).collect();
         let mut finished = None;
         if self.is_at_rest() {
@@ -193,10 +198,12 @@ impl Agent {
         for (key, text) in due {
             let reports = &mut self.about.reports;
             if reports.outgoing.len() < MOST_REPORTS && reports.learn(&key) {
-                if finished.as_ref() == Some(&key) {
-                    reports.to = None;
-                }
-                reports.outgoing.push(Outgoing { to: to.clone(), report: Report { key, text } });
+                let to = match finished.as_ref() == Some(&key) {
+                    true => std::mem::take(&mut reports.to),
+                    false => reports.to.clone(),
+                };
+                let report = Report { key, text };
+                reports.outgoing.extend(to.into_iter().map(|to| Outgoing { to, report: report.clone() }));
                 made = true;
             }
         }

@@ -42,14 +42,17 @@ impl Agent {
         Ok(())
     }
 
-    /// Forgets a wish that was taken up, or that nobody has any more.
-    pub(super) fn forget_wish(&mut self, now: Timestamp, request_id: &RequestId) {
+    /// Forgets a wish that was taken up, or that nobody has any more. Of several calls that have the same one, one takes it
+    /// up.
+    pub(super) fn forget_wish(&mut self, now: Timestamp, request_id: RequestId) -> Result<(), Refusal> {
         let before = self.about.wishes.len();
-        self.about.wishes.retain(|wish| wish.permission.request_id != *request_id);
-        if self.about.wishes.len() != before {
-            self.touch(now);
-            self.save();
+        self.about.wishes.retain(|wish| wish.permission.request_id != request_id);
+        if self.about.wishes.len() == before {
+            return Err(Refusal::NoSuchRequest(request_id));
         }
+        self.touch(now);
+        self.save();
+        Ok(())
     }
 
     /// Forgets the wishes of a process that has ended.
