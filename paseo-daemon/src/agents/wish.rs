@@ -103,7 +103,7 @@ impl Core {
 fn clipped(value: &Value) -> Value {
     match value {
         Value::String(text) if text.len() > LONGEST_TEXT => {
-            let cut = text.floor_char_boundary(LONGEST_TEXT);
+            let cut = (0..=LONGEST_TEXT).rev().find(|cut| text.is_char_boundary(*cut)).unwrap_or_default();
             let omitted = i64::try_from(text.len() - cut).unwrap_or(i64::MAX);
             format!("{}\n{}", &text[..cut], omission(omitted)).into()
         }
