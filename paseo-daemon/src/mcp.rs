@@ -28,8 +28,6 @@ pub trait Way: Send + Sync + 'static {
 pub struct Call {
     /// The operation.
     pub operation: &'static str,
-    /// What it does.
-    pub effect: Effect,
     /// Its arguments, as they came.
     pub arguments: Map<String, Value>,
     /// What came with them. When its `ct` is cancelled, the call is dropped.
@@ -71,12 +69,12 @@ impl<W: Way> ServerHandler for Tools<W> {
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let named = OPERATIONS.iter().find(|(name, _)| *name == request.name && is_tool(name));
-        let Some(&(operation, effect)) = named else {
+        let Some(&(operation, _)) = named else {
             let name: String = request.name.chars().take(80).collect();
             return Err(ErrorData::invalid_params(format!("no tool `{}`", name.escape_debug()), None));
         };
         let cancelled = context.ct.clone();
-        let call = Call { operation, effect, arguments: request.arguments.unwrap_or_default(), context };
+        let call = Call { operation, arguments: request.arguments.unwrap_or_default(), context };
         let answer = tokio::select! {
             biased;
             // Nobody reads what is answered now.

@@ -58,7 +58,7 @@ impl Core {
     ///
     /// # Errors
     ///
-    /// `forbidden` when a person has not allowed it, or when the process has ended that wished it.
+    /// `forbidden` when a person has not allowed it, or when the agent's process has ended before that.
     async fn permit(&self, calling: &Arc<Owned>, wish: Wish<'_>) -> Result<(), ApiError> {
         let request_id = wish.id();
         let held = Held { core: self, calling, request_id: &request_id };
@@ -93,7 +93,8 @@ impl Core {
                 }
                 // Another connection of the same call has gone, and has taken it along.
                 None if calling.live.view().has_process => continue,
-                None => Err(ApiError::new(Code::Forbidden, "the process has ended that asked for it")),
+                None => Err(ApiError::new(Code::Forbidden, "the agent has ended before a person has answered")
+                    .hint("ask again when it runs")),
             };
         }
     }
