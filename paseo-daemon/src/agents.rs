@@ -21,7 +21,7 @@ use paseo_sdk::catalogue::{
 };
 use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::machine::agent::{Input, View};
-use paseo_sdk::model::{Agent, AgentId, AgentRef, Mode, Prompt, Speaker};
+use paseo_sdk::model::{Agent, AgentId, AgentRef, Mode, Prompt, Speaker, Status};
 use paseo_sdk::operation::{Caller, Handle, Operation as _, Principal};
 use paseo_sdk::provider::Provider;
 use serde::Serialize;
@@ -253,15 +253,23 @@ impl Core {
         }
     }
 
-    /// Returns the hands that make worktrees for a caller. Nothing that an agent makes is trusted where it is not itself.
+    /// Returns the agent that acts, if one does. An archived one does nothing more, whoever still has its token.
+    pub(crate) fn acting(&self, caller: &Caller) -> Result<Option<Arc<Owned>>, ApiError> {
+        match self.calling(caller)? {
+            Some(calling) if calling.live.view().agent.status == Status::Archived => {
+                Err(ApiError::new(Code::Forbidden, format!("agent {} is archived, and acts no more", calling.live.id))
+                    .hint("ask your user, who may prompt it again"))
+            }
+            calling => Ok(calling),
+        }
+    }
+
+    /// Returns the hands that make worktrees for a caller.
     pub(crate) async fn hands(&self, caller: &Caller) -> Result<Worktrees, ApiError> {
         let hands = self.worktrees.with_progress(caller.reporter.clone());
         let Some(calling) = self.calling(caller)? else { return Ok(hands) };
-        let ground = PathBuf::from(&calling.live.view().agent.cwd);
-        Ok(match self.worktrees.is_trusted(&ground).await? {
-            true => hands,
-            false => hands.distrusting(),
-        })
+        let Agent { cwd, mode, .. } = calling.live.view().agent.clone();
+        hands.for_agent(Path::new(&cwd), mode.may_give(&Mode::FullAccess)).await
     }
 
     /// Returns who speaks when a caller says something; none for the user.
@@ -329,7 +337,7 @@ impl Core {
     /// Finds the agent that a caller wants to act on, and refuses what is not the calling agent's to do.
     pub(crate) async fn acted_on(&self, caller: &Caller, reference: &AgentRef) -> Result<Arc<Owned>, ApiError> {
         let owned = self.agents.find(reference)?;
-        let Some(calling) = self.calling(caller)? else { return Ok(owned) };
+        let Some(calling) = self.acting(caller)? else { return Ok(owned) };
         let (own, other) = (&calling.live.id, &owned.live.id);
         let directory = |owned: &Owned| PathBuf::from(&owned.live.view().agent.cwd);
         let within = own == other
@@ -369,7 +377,7 @@ impl Core {
     /// Refuses a directory that is not the calling agent's to work in, or to let others work in: what is below its own, and
     /// what is of the same repository, is.
     pub(crate) async fn in_reach(&self, caller: &Caller, directory: &Path) -> Result<(), ApiError> {
-        let Some(calling) = self.calling(caller)? else { return Ok(()) };
+        let Some(calling) = self.acting(caller)? else { return Ok(()) };
         let own = PathBuf::from(&calling.live.view().agent.cwd);
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let within = self.scope == Scope::All

@@ -47,8 +47,18 @@ use crate::launch::Helper;
 pub struct Worktrees {
     shared: Arc<Shared>,
     reporter: Reporter,
-    /// Whether what is made may be trusted without a word from a person.
-    trusting: bool,
+    trusting: Trusting,
+}
+
+/// What may be trusted, of what is made, without a word from a person.
+#[derive(Clone, Debug, Default)]
+enum Trusting {
+    /// What comes from nothing that is not trusted.
+    #[default]
+    Everything,
+    /// Of that, what acts as it does on the main branch, or in this commit.
+    Known(Option<String>),
+    Nothing,
 }
 
 #[derive(Debug)]
@@ -122,7 +132,7 @@ impl Worktrees {
             fetching: Mutex::default(),
             leaving: Mutex::default(),
         };
-        Worktrees { shared: Arc::new(shared), reporter: Reporter::default(), trusting: true }
+        Worktrees { shared: Arc::new(shared), reporter: Reporter::default(), trusting: Trusting::default() }
     }
 
     /// Returns the same hands, which tell `reporter` how far they are with what they make.
@@ -131,9 +141,18 @@ impl Worktrees {
         Worktrees { reporter, ..self.clone() }
     }
 
-    /// Returns the same hands for somebody who is not trusted, so that nothing is which they make.
-    pub(crate) fn distrusting(self) -> Worktrees {
-        Worktrees { trusting: false, ..self }
+    /// Returns the same hands for an agent that works in `directory`. Nothing that it makes is trusted where it is not
+    /// itself; and where it is not free, what it commits does not run because it makes a worktree of it.
+    pub(crate) async fn for_agent(self, directory: &Path, free: bool) -> Result<Worktrees, ApiError> {
+        let (shared, directory) = (self.shared.clone(), directory.to_owned());
+        let around = blocking(move || Ok(list::around(&shared.home, &directory))).await?;
+        let trusting = match around {
+            around if !around.is_trusted() => Trusting::Nothing,
+            _ if free => Trusting::Everything,
+            Around::Ours(_, note) => Trusting::Known(Some(note.start().to_owned())),
+            _ => Trusting::Known(None),
+        };
+        Ok(Worktrees { trusting, ..self })
     }
 
     async fn ask(&self, site: &Site, input: impl FnOnce(Ticket) -> Input) -> Result<Answer, ApiError> {

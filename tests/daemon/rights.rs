@@ -1,17 +1,18 @@
 //! What an agent may do, and what only a person may allow it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use paseo_sdk::catalogue::{
     ArchiveAgent, ArchiveWorktree, CancelAgent, CreateAgent, CreateWorktree, DeleteAgent, ListPendingPermissions,
     SendAgentPrompt, SetAgentMode, ShutdownDaemon, TrustWorktree, UpdateAgent, WaitForAgent, WhenBusy,
 };
-use paseo_sdk::model::{AgentId, Behavior, Mode, Permission, PermissionKind, WaitOutcome};
+use paseo_sdk::model::{AgentId, Behavior, Mode, Permission, PermissionKind, SetupStatus, WaitOutcome};
 use paseo_sdk::{ApiError, Client, Code};
 use serde_json::json;
 
 use super::watching::until;
-use super::worktrees::inside;
+use super::worktrees::{git, inside, repository};
 use crate::conformance::stage::{answer, ended, status};
 use crate::lab::Lab;
 
@@ -372,5 +373,73 @@ async fn a_child_has_its_parents_mode_and_directory() {
     let child = status(&client, &child).await;
     let cwd = lab.work().display().to_string();
     assert_eq!((child.parent, child.mode, child.cwd), (Some(parent), Mode::Default, cwd));
+    lab.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_agent_commits_does_not_run_because_it_makes_a_worktree_of_it() {
+    let lab = repository(&json!({ "worktree": { "setup": "touch ours.log" } }));
+    let daemon = lab.daemon().await;
+    let client = daemon.client();
+    let from =
+        |branch: &str, base: &str| CreateWorktree::branch_off(branch, base).cwd(lab.work().display().to_string());
+    // As long as it asks for the same, all runs.
+    git(&lab.work(), &["checkout", "--quiet", "-b", "theirs"]);
+    let (agent, careful) = timid(&lab, &client).await;
+    let made = careful.create_worktree(from("same", "theirs")).await.expect("it is made");
+    assert_eq!((made.trusted, made.setup.status), (true, SetupStatus::Done));
+    // What it changes of it does not, nor what an agent's program would read as settings.
+    for (branch, file, text) in [
+        ("hooks", "paseo.json", r#"{"worktree": {"setup": "touch theirs.log"}}"#),
+        ("settings", ".claude/settings.json", "{}"),
+    ] {
+        git(&lab.work(), &["checkout", "--quiet", "-B", "theirs", "main"]);
+        let path = lab.work().join(file);
+        std::fs::create_dir_all(path.parent().expect("a directory")).expect("made");
+        std::fs::write(path, text).expect("written");
+        git(&lab.work(), &["add", "."]);
+        git(&lab.work(), &["commit", "--quiet", "-m", branch]);
+        let made = careful.create_worktree(from(branch, "theirs")).await.expect("it is made");
+        assert_eq!((made.trusted, made.setup.status), (false, SetupStatus::Skipped), "{branch}");
+        assert!(!Path::new(&made.worktree_path).join("theirs.log").exists());
+        let message = made.setup.message.expect("it says why");
+        assert!(message.contains("main branch") && message.contains("paseo worktree trust"), "{message}");
+        // A person may have it so, and an agent that may do everything anyway.
+        let trusted = client.trust_worktree(TrustWorktree {
+            worktree_slug: Some(made.worktree_slug),
+            cwd: from("", "").cwd,
+            ..TrustWorktree::default()
+        });
+        assert!(trusted.await.expect("a person's to do").trusted);
+        client
+            .set_agent_mode(SetAgentMode { agent_id: (&agent).into(), mode: Mode::FullAccess })
+            .await
+            .expect("a person's to do");
+        let free = careful.create_worktree(from(&format!("{branch}-free"), "theirs")).await.expect("it is made");
+        assert_eq!((free.trusted, free.setup.status), (true, SetupStatus::Done), "{branch}");
+        client
+            .set_agent_mode(SetAgentMode { agent_id: (&agent).into(), mode: Mode::Default })
+            .await
+            .expect("a person's to do");
+    }
+    git(&lab.work(), &["checkout", "--quiet", "main"]);
+    lab.end(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archived_agent_acts_no_more_whoever_has_its_token() {
+    let lab = Lab::new();
+    let daemon = lab.daemon().await;
+    let client = daemon.client();
+    let (agent, inside) = timid(&lab, &client).await;
+    client.archive_agent(ArchiveAgent { agent_id: (&agent).into() }).await.expect("it is archived");
+    let child = CreateAgent::new("late", "shell", "true");
+    let error = inside.create_agent(child).await.expect_err("it is refused");
+    assert_eq!(error.code, Code::Forbidden);
+    assert!(error.message.contains("is archived, and acts no more"), "{error}");
+    assert_eq!(
+        code(inside.set_agent_mode(SetAgentMode { agent_id: (&agent).into(), mode: Mode::Plan }).await),
+        Code::Forbidden
+    );
     lab.end(&client).await;
 }

@@ -108,7 +108,7 @@ impl Core {
     }
 
     /// The same for a call that answers how the agent is.
-    pub(super) async fn witness_state(&self, caller: &Caller, owned: &Owned) -> Result<(), ApiError> {
+    pub(crate) async fn witness_state(&self, caller: &Caller, owned: &Owned) -> Result<(), ApiError> {
         let answer = as_it_is(&owned.live.view().agent, None);
         self.witness(caller, owned, &answer).await
     }

@@ -24,7 +24,7 @@ impl Worktrees {
         let site = self.site(cwd).await?;
         let (head, base) = self.resolve(request, &site, cwd).await?;
         let base = self.complete_for(&site, &head, base).await?;
-        let trusted = request.trust || self.trusting && self.comes_trusted(&site, &head, base.as_ref().ok()).await?;
+        let trusted = request.trust || self.comes_trusted(&site, &head, base.as_ref().ok()).await?;
         let port = self.port(None).await?;
         let want = Want {
             head,
@@ -184,6 +184,7 @@ impl Worktrees {
 
     async fn comes_trusted(&self, site: &Site, head: &Head, base: Option<&Base>) -> Result<bool, ApiError> {
         let (site, head, base) = (site.clone(), head.clone(), base.cloned());
-        blocking(move || Ok(trust::comes_trusted(&site, &head, base.as_ref()))).await
+        let trusting = self.trusting.clone();
+        blocking(move || Ok(trust::comes_trusted(&site, &head, base.as_ref(), &trusting))).await
     }
 }

@@ -131,7 +131,9 @@ pub(super) fn setup(git_dir: &Path, note: &Note) -> Setup {
     if !note.trusted {
         let what = match note.pull_request {
             Some(_) => "this pull request is not trusted",
-            None => "it comes from where nothing is trusted, as a pull request",
+            None => {
+                "it comes from where nothing is trusted, or an agent made it of settings that the main branch has not"
+            }
         };
         let message = format!("{what}; `paseo worktree trust {}` runs it", note.slug);
         return Setup { status: SetupStatus::Skipped, message: Some(message), log: None };

@@ -72,13 +72,18 @@ impl Handle<ArchiveWorktree> for Core {
         if let Some(objection) = inspection.objection(request.force, &at_work) {
             return Err(objection);
         }
-        let worktrees = self.worktrees.with_progress(caller.reporter);
-        let archiving = Archiving { worktrees, place, here, note: inspection.note, request, leaving };
+        let worktrees = self.worktrees.with_progress(caller.reporter.clone());
+        let archiving = Archiving { worktrees, place, here: here.clone(), note: inspection.note, request, leaving };
         // It comes to its end also when whoever asked for it has gone: half of it would be of use to nobody.
-        match tokio::spawn(archiving.run()).await {
-            Ok(archived) => archived,
-            Err(error) => Err(ApiError::new(Code::Internal, format!("archiving broke off: {error}"))),
+        let archived = match tokio::spawn(archiving.run()).await {
+            Ok(archived) => archived?,
+            Err(error) => return Err(ApiError::new(Code::Internal, format!("archiving broke off: {error}"))),
+        };
+        for owned in &here {
+            self.sign(&caller, owned, "archived it with its worktree").await?;
+            self.witness_state(&caller, owned).await?;
         }
+        Ok(archived)
     }
 }
 
@@ -178,7 +183,7 @@ impl Core {
 
     /// Refuses a worktree that is not the calling agent's to archive.
     async fn within_reach(&self, caller: &Caller, place: &Place) -> Result<(), ApiError> {
-        let Some(calling) = self.calling(caller)? else { return Ok(()) };
+        let Some(calling) = self.acting(caller)? else { return Ok(()) };
         let own = &calling.live.id;
         let within = match self.scope {
             Scope::All => true,

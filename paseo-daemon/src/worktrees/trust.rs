@@ -8,15 +8,21 @@ use gix::ObjectId;
 use paseo_sdk::error::ApiError;
 use paseo_sdk::machine::worktree::{Base, Head, Note};
 
+use super::hooks::COMMANDS;
 use super::note::read_note;
 use super::site::{Site, find_reference, internal};
 use super::tree::{head_branch, registered};
-use super::{archive, restore, source};
+use super::{Trusting, archive, restore, source};
 
 /// Says whether a worktree with this head and base is trusted without a word from a person. What cannot be read is not.
-pub(super) fn comes_trusted(site: &Site, head: &Head, base: Option<&Base>) -> bool {
+pub(super) fn comes_trusted(site: &Site, head: &Head, base: Option<&Base>, trusting: &Trusting) -> bool {
     let wanted = Wanted { head, base };
-    wanted.is_suspect(site).map(|suspect| !suspect).unwrap_or_else(|error| {
+    let known = match trusting {
+        Trusting::Everything => Ok(true),
+        Trusting::Known(commit) => wanted.acts_as_known(site, commit.as_deref()),
+        Trusting::Nothing => Ok(false),
+    };
+    known.and_then(|known| Ok(known && !wanted.is_suspect(site)?)).unwrap_or_else(|error| {
         tracing::warn!("not trusted, as it cannot be read where it comes from: {error}");
         false
     })
@@ -44,6 +50,25 @@ impl Wanted<'_> {
         let Some(commit) = source::start(self.head, self.base) else { return Ok(false) };
         let cannot = |error| internal("cannot read where a worktree would come from", &error);
         known.has_part_in(&repository, commit).map_err(cannot)
+    }
+
+    /// Whether all that acts in it is what acts on the main branch, or in another commit.
+    fn acts_as_known(&self, site: &Site, commit: Option<&str>) -> Result<bool, ApiError> {
+        let repository = site.open()?;
+        let cannot = |error| internal("cannot read what acts in a worktree", &error);
+        let main = main_branches(&repository).into_iter().filter_map(|name| commit_of(&repository, &name));
+        let known = commit.and_then(id).into_iter().chain(main);
+        let known: Vec<_> = known.filter(|commit| repository.has_object(*commit)).collect();
+        let known = known.into_iter().map(|commit| acting(&repository, commit)).collect::<gix::Result<Vec<_>>>();
+        let known = known.map_err(cannot)?;
+        let base = self.base.and_then(|base| id(&base.commit));
+        for commit in source::start(self.head, self.base).into_iter().chain(base) {
+            let acting = acting(&repository, commit).map_err(cannot)?;
+            if !acting.iter().all(Option::is_none) && !known.contains(&acting) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The references that it would come from, in full.
@@ -119,9 +144,7 @@ impl Known {
         if known.suspects.is_empty() {
             return Ok(known);
         }
-        let mut main = source::main_branches(repository);
-        // A repository that was not cloned does not say what its remote calls the main branch.
-        main.extend(["refs/remotes/origin/main".to_owned(), "refs/remotes/origin/master".to_owned()]);
+        let main = main_branches(repository);
         known.fine.extend(main.iter().filter_map(|name| commit_of(repository, name)));
         known.names.retain(|name| !trusted_names.contains(name) && !main.contains(name));
         Ok(known)
@@ -142,6 +165,24 @@ impl Known {
         Ok(false)
     }
 }
+
+/// The references that may be the main branch, in full.
+fn main_branches(repository: &gix::Repository) -> Vec<String> {
+    let mut main = source::main_branches(repository);
+    // A repository that was not cloned does not say what its remote calls the main branch.
+    main.extend(["refs/remotes/origin/main".to_owned(), "refs/remotes/origin/master".to_owned()]);
+    main
+}
+
+/// Returns what a commit has of what acts by itself: what paseo runs, and what agent programs read as settings.
+fn acting(repository: &gix::Repository, commit: ObjectId) -> gix::Result<Vec<Option<ObjectId>>> {
+    let tree = repository.find_commit(commit)?.tree()?;
+    let entry = |name: &&str| Ok(tree.lookup_entry_by_path(name)?.map(|entry| entry.object_id()));
+    ACTING.iter().map(entry).collect()
+}
+
+/// What acts by itself at the top of a checkout: the hooks of paseo, and the settings, hooks and servers of agent programs.
+const ACTING: [&str; 7] = [COMMANDS, ".claude", ".mcp.json", ".codex", "opencode.json", "opencode.jsonc", ".opencode"];
 
 /// Finds the commits of a history that another one has not. What is not there any more has none.
 fn commits(repository: &gix::Repository, tips: &[ObjectId], hidden: Vec<ObjectId>) -> gix::Result<HashSet<ObjectId>> {
