@@ -374,3 +374,26 @@ async fn what_an_agent_does_with_another_one_is_in_the_timeline_of_that_one() {
     assert_eq!(now.title, "mine");
     lab.end(&client).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_archived_an_agent_with_its_worktree_is_in_its_timeline() {
+    let lab = super::worktrees::repository(&serde_json::json!({}));
+    let daemon = lab.daemon().await;
+    let client = daemon.client();
+    let parent = client.create_agent(lab.script("true")).await.expect("it runs").agent_id;
+    let inside = inside(&lab, &parent);
+    let child = CreateAgent::new("child", "shell", "true").worktree(super::worktrees::branch_off(&lab, "theirs"));
+    let child = inside.create_agent(child).await.expect("it runs").agent_id;
+    let made =
+        client.get_agent_status(GetAgentStatus { agent_id: (&child).into() }).await.expect("it is there").worktree;
+    let archived =
+        inside.archive_worktree(super::worktrees::archive(&made.expect("a worktree"))).await.expect("it may");
+    assert_eq!(archived.agents, [child.clone()]);
+    let notices = crate::conformance::stage::notices(&timeline(&client, &child).await);
+    assert_eq!(
+        notices.last(),
+        Some(&format!("agent “a test” ({parent}) archived it with its worktree")),
+        "{notices:?}"
+    );
+    lab.end(&client).await;
+}
