@@ -2,6 +2,7 @@
 
 mod answers;
 mod bridge;
+mod messages;
 mod proxy;
 mod suites;
 mod text;

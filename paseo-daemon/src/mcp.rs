@@ -1,5 +1,6 @@
 //! The tool server: every operation but watches as a tool of the Model Context Protocol, whatever carries its messages.
 
+pub(crate) mod message;
 mod outcome;
 pub mod text;
 
