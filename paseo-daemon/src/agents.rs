@@ -26,7 +26,7 @@ use paseo_sdk::operation::{Caller, Handle, Operation as _, Principal};
 use paseo_sdk::provider::Provider;
 use serde::Serialize;
 
-pub(crate) use self::list::{Whereabouts, belongs};
+pub(crate) use self::list::{Whereabouts, belongs, cursor};
 pub(crate) use self::registry::{Owned, Registry, has_left, load};
 pub(crate) use self::standstill::Standstill;
 use self::wait::Awaited;

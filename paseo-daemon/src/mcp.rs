@@ -1,5 +1,6 @@
 //! The tool server: every operation but watches as a tool of the Model Context Protocol, whatever carries its messages.
 
+pub mod bound;
 pub(crate) mod message;
 mod outcome;
 pub mod text;
@@ -75,7 +76,11 @@ impl<W: Way> ServerHandler for Tools<W> {
             return Err(ErrorData::invalid_params(format!("no tool `{}`", name.escape_debug()), None));
         };
         let cancelled = context.ct.clone();
-        let call = Call { operation, arguments: request.arguments.unwrap_or_default(), context };
+        let arguments = request.arguments.unwrap_or_default();
+        // All of them that shortening an answer needs; others may be large.
+        let from = arguments.iter().filter(|(name, _)| *name == "after").map(|(name, at)| (name.clone(), at.clone()));
+        let from = from.collect();
+        let call = Call { operation, arguments, context };
         let answer = tokio::select! {
             biased;
             // Nobody reads what is answered now.
@@ -84,7 +89,13 @@ impl<W: Way> ServerHandler for Tools<W> {
         };
         let result = match answer {
             Ok(answer) => {
-                let mut result = CallToolResult::success(vec![ContentBlock::text(outcome::say(operation, &answer))]);
+                let next = outcome::next(operation, &answer);
+                let mut answer = bound::bound(operation, &from, answer);
+                if let Some(next) = next {
+                    outcome::advise(&mut answer, next);
+                }
+                let text = bound::text(outcome::say(operation, &answer));
+                let mut result = CallToolResult::success(vec![ContentBlock::text(text)]);
                 result.structured_content = Some(answer);
                 result
             }
@@ -101,7 +112,7 @@ pub(crate) fn listed() -> impl Iterator<Item = rmcp::model::Tool> {
 
 /// Shows an error to a model. It is not structured content, which some clients hold against the schema of answers.
 fn refused(error: &ApiError) -> CallToolResult {
-    let error = json!(error);
+    let error = bound::error(json!(error));
     let mut text =
         format!("{}: {}", error["code"].as_str().unwrap_or("internal"), error["message"].as_str().unwrap_or_default());
     for more in ["hint", "details"] {
@@ -132,9 +143,35 @@ fn shown(tool: Tool) -> rmcp::model::Tool {
         .open_world(false);
     let mut shown = rmcp::model::Tool::new(tool.name, tool.description, schema(tool.input_schema));
     shown.title = Some(title);
-    shown.output_schema = Some(schema(tool.output_schema));
+    shown.output_schema = Some(schema(bare(tool.output_schema)));
     shown.annotations = Some(annotations);
     shown
+}
+
+/// Leaves out of the schema of an answer what its fields mean, which is most of it: clients check answers by it, and show
+/// it to no model. Adds the field that only tools have.
+fn bare(mut schema: Value) -> Value {
+    fn forget(schema: &mut Value, named: bool) {
+        match schema {
+            Value::Object(fields) => {
+                // Among the fields of an answer, one may have this name.
+                if !named {
+                    fields.remove("description");
+                }
+                for (key, value) in fields {
+                    forget(value, !named && key == "properties");
+                }
+            }
+            Value::Array(choices) => choices.iter_mut().for_each(|choice| forget(choice, false)),
+            _ => {}
+        }
+    }
+    forget(&mut schema, false);
+    if let Some(Value::Object(fields)) = schema.get_mut("properties") {
+        let what = "What to do now, or how to read what is left out here because it is too long for a tool.";
+        fields.insert(outcome::ADVICE.to_owned(), json!({ "type": "string", "description": what }));
+    }
+    schema
 }
 
 /// Returns an operation's name as people read it: `Create worktree`.

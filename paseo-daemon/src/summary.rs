@@ -260,7 +260,7 @@ fn line(text: &str, most: usize) -> String {
 }
 
 /// Returns the start of a text, at most `most` bytes of it.
-fn start(text: &str, most: usize) -> &str {
+pub(crate) fn start(text: &str, most: usize) -> &str {
     let mut cut = most.min(text.len());
     while !text.is_char_boundary(cut) {
         cut -= 1;
