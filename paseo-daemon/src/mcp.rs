@@ -1,6 +1,7 @@
 //! The tool server: every operation but watches as a tool of the Model Context Protocol, whatever carries its messages.
 
 pub mod bound;
+pub mod hint;
 pub(crate) mod message;
 mod outcome;
 pub mod text;
@@ -112,6 +113,8 @@ pub(crate) fn listed() -> impl Iterator<Item = rmcp::model::Tool> {
 
 /// Shows an error to a model. It is not structured content, which some clients hold against the schema of answers.
 fn refused(error: &ApiError) -> CallToolResult {
+    let mut error = error.clone();
+    error.hint = error.hint.map(|hint| hint::for_models(&hint));
     let error = bound::error(json!(error));
     let mut text =
         format!("{}: {}", error["code"].as_str().unwrap_or("internal"), error["message"].as_str().unwrap_or_default());
@@ -185,7 +188,8 @@ fn title(name: &str) -> String {
 const INSTRUCTIONS: &str = "\
 paseo supervises AI coding agents on this machine. `create_agent` hands a task to a new agent and returns when it has \
 finished, failed or needs a permission, however long that takes; with `background` it returns at once, and \
-`wait_for_agent` waits later, for one agent or several. To let an agent work apart from others, give `create_agent` a \
+`wait_for_agent` waits later, for one agent or several. With `background` and `notifyOnFinish` you need not wait: end your \
+turn, and a prompt tells you when the agent has finished or needs a permission. To let an agent work apart from others, give `create_agent` a \
 `worktree`, or make one with `create_worktree`. When an outcome is `permission`, answer with `respond_to_permission` and \
 wait again. An agent may be named by its id, the beginning of its id, or its exact title. Waiting again after a cut or a \
 cancelled call loses nothing: the agent goes on by itself.";

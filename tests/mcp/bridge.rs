@@ -83,7 +83,7 @@ async fn a_daemon_that_does_not_run_is_said_to_be_unavailable_at_once() {
         let error = &result["_meta"]["paseo/error"];
         assert_eq!((&result["isError"], &error["code"]), (&json!(true), &json!("unavailable")));
         let text = result["content"][0]["text"].as_str().expect("text");
-        assert!(text.ends_with("\nhint: `paseo daemon start` starts it"), "{text}");
+        assert!(text.ends_with("\nhint: your user's `paseo daemon start` starts it"), "{text}");
     }
 }
 
