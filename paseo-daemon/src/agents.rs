@@ -21,12 +21,12 @@ use paseo_sdk::catalogue::{
 };
 use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::machine::agent::{Input, View};
-use paseo_sdk::model::{Agent, AgentId, AgentRef, Mode, Prompt, Speaker, Status};
+use paseo_sdk::model::{Agent, AgentId, AgentRef, Mode, Prompt, Speaker, Status, in_one_line};
 use paseo_sdk::operation::{Caller, Handle, Operation as _, Principal};
 use paseo_sdk::provider::Provider;
 use serde::Serialize;
 
-pub(crate) use self::list::{Whereabouts, belongs};
+pub(crate) use self::list::{Whereabouts, belongs, cursor};
 pub(crate) use self::registry::{Owned, Registry, has_left, load};
 pub(crate) use self::standstill::Standstill;
 use self::wait::Awaited;
@@ -155,7 +155,7 @@ fn prompt_wish(owned: &Owned, mode: &Mode, request: &SendAgentPrompt) -> Wish<'s
     let agent = Speaker { agent_id: agent_id.clone(), title };
     Wish {
         operation: SendAgentPrompt::NAME,
-        title: format!("say this to {agent}, which is in mode {mode}: {}", clip(&request.prompt)),
+        title: format!("say this to {agent}, which is in mode {mode}: {}", in_one_line(&request.prompt, TITLE)),
         reason: FREER.to_owned(),
         input: serde_json::json!({
             "agentId": agent_id,
@@ -191,14 +191,8 @@ fn whole(request: &impl Serialize) -> String {
 /// Why a person is asked.
 const FREER: &str = "It is freer than the mode of the agent that asks.";
 
-/// Returns the beginning of a text, in one line.
-fn clip(text: &str) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(200) {
-        Some((cut, _)) => format!("{}…", &line[..cut]),
-        None => line,
-    }
-}
+/// How much of what somebody is asked about stands in the title of the question, in bytes.
+const TITLE: usize = 300;
 
 /// Refuses a mode that the provider lacks.
 fn check_mode(provider: &dyn Provider, mode: &Mode) -> Result<(), ApiError> {

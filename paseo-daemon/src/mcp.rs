@@ -1,5 +1,8 @@
 //! The tool server: every operation but watches as a tool of the Model Context Protocol, whatever carries its messages.
 
+pub mod bound;
+pub mod hint;
+pub(crate) mod message;
 mod outcome;
 pub mod text;
 
@@ -74,7 +77,11 @@ impl<W: Way> ServerHandler for Tools<W> {
             return Err(ErrorData::invalid_params(format!("no tool `{}`", name.escape_debug()), None));
         };
         let cancelled = context.ct.clone();
-        let call = Call { operation, arguments: request.arguments.unwrap_or_default(), context };
+        let arguments = request.arguments.unwrap_or_default();
+        // All of them that shortening an answer needs; others may be large.
+        let from = arguments.iter().filter(|(name, _)| *name == "after").map(|(name, at)| (name.clone(), at.clone()));
+        let from = from.collect();
+        let call = Call { operation, arguments, context };
         let answer = tokio::select! {
             biased;
             // Nobody reads what is answered now.
@@ -83,7 +90,13 @@ impl<W: Way> ServerHandler for Tools<W> {
         };
         let result = match answer {
             Ok(answer) => {
-                let mut result = CallToolResult::success(vec![ContentBlock::text(outcome::say(operation, &answer))]);
+                let next = outcome::next(operation, &answer);
+                let mut answer = bound::bound(operation, &from, answer);
+                if let Some(next) = next {
+                    outcome::advise(&mut answer, next);
+                }
+                let text = bound::text(outcome::say(operation, &answer));
+                let mut result = CallToolResult::success(vec![ContentBlock::text(text)]);
                 result.structured_content = Some(answer);
                 result
             }
@@ -100,7 +113,9 @@ pub(crate) fn listed() -> impl Iterator<Item = rmcp::model::Tool> {
 
 /// Shows an error to a model. It is not structured content, which some clients hold against the schema of answers.
 fn refused(error: &ApiError) -> CallToolResult {
-    let error = json!(error);
+    let mut error = error.clone();
+    error.hint = error.hint.map(|hint| hint::for_models(&hint));
+    let error = bound::error(json!(error));
     let mut text =
         format!("{}: {}", error["code"].as_str().unwrap_or("internal"), error["message"].as_str().unwrap_or_default());
     for more in ["hint", "details"] {
@@ -131,9 +146,35 @@ fn shown(tool: Tool) -> rmcp::model::Tool {
         .open_world(false);
     let mut shown = rmcp::model::Tool::new(tool.name, tool.description, schema(tool.input_schema));
     shown.title = Some(title);
-    shown.output_schema = Some(schema(tool.output_schema));
+    shown.output_schema = Some(schema(bare(tool.output_schema)));
     shown.annotations = Some(annotations);
     shown
+}
+
+/// Leaves out of the schema of an answer what its fields mean, which is most of it: clients check answers by it, and show
+/// it to no model. Adds the field that only tools have.
+fn bare(mut schema: Value) -> Value {
+    fn forget(schema: &mut Value, named: bool) {
+        match schema {
+            Value::Object(fields) => {
+                // Among the fields of an answer, one may have this name.
+                if !named {
+                    fields.remove("description");
+                }
+                for (key, value) in fields {
+                    forget(value, !named && key == "properties");
+                }
+            }
+            Value::Array(choices) => choices.iter_mut().for_each(|choice| forget(choice, false)),
+            _ => {}
+        }
+    }
+    forget(&mut schema, false);
+    if let Some(Value::Object(fields)) = schema.get_mut("properties") {
+        let what = "What to do now, or how to read what is left out here because it is too long for a tool.";
+        fields.insert(outcome::ADVICE.to_owned(), json!({ "type": "string", "description": what }));
+    }
+    schema
 }
 
 /// Returns an operation's name as people read it: `Create worktree`.
@@ -147,7 +188,8 @@ fn title(name: &str) -> String {
 const INSTRUCTIONS: &str = "\
 paseo supervises AI coding agents on this machine. `create_agent` hands a task to a new agent and returns when it has \
 finished, failed or needs a permission, however long that takes; with `background` it returns at once, and \
-`wait_for_agent` waits later, for one agent or several. To let an agent work apart from others, give `create_agent` a \
+`wait_for_agent` waits later, for one agent or several. With `background` and `notifyOnFinish` you need not wait: end your \
+turn, and a prompt tells you when the agent has finished or needs a permission. To let an agent work apart from others, give `create_agent` a \
 `worktree`, or make one with `create_worktree`. When an outcome is `permission`, answer with `respond_to_permission` and \
 wait again. An agent may be named by its id, the beginning of its id, or its exact title. Waiting again after a cut or a \
 cancelled call loses nothing: the agent goes on by itself.";

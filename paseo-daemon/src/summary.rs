@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use paseo_sdk::item::{Content, Entry, Happening, Item, TodoStatus, ToolCall, ToolStatus, omission};
-use paseo_sdk::model::{Agent, Duration, ItemId, Permission, Status, Timestamp};
+use paseo_sdk::model::{Agent, Duration, ItemId, Permission, Status, Timestamp, in_one_line as line};
 use serde::Serialize;
 
 /// How long a summary is at most, in bytes.
@@ -244,23 +244,8 @@ fn indented(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Makes one line of a text, of at most `most` bytes.
-fn line(text: &str, most: usize) -> String {
-    let mut shown = String::new();
-    for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
-        if !shown.is_empty() {
-            shown.push(' ');
-        }
-        shown.push_str(word);
-        if shown.len() > most {
-            return format!("{}…", start(&shown, most.saturating_sub('…'.len_utf8())));
-        }
-    }
-    shown
-}
-
 /// Returns the start of a text, at most `most` bytes of it.
-fn start(text: &str, most: usize) -> &str {
+pub(crate) fn start(text: &str, most: usize) -> &str {
     let mut cut = most.min(text.len());
     while !text.is_char_boundary(cut) {
         cut -= 1;

@@ -316,14 +316,38 @@ pub struct Speaker {
 
 impl fmt::Display for Speaker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "agent “{}” ({})", in_one_line(&self.title), self.agent_id)
+        write!(f, "agent “{}” ({})", in_one_line(&self.title, usize::MAX), self.agent_id)
     }
 }
 
-/// Makes one line of a text that somebody else wrote, so that it cannot be taken for more than it is.
-pub(crate) fn in_one_line(text: &str) -> String {
-    let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
-    words.collect::<Vec<_>>().join(" ")
+/// Makes one line, of at most `most` bytes, of a text that somebody else wrote, so that it cannot be taken for more than it
+/// is.
+///
+/// ```
+/// use paseo_sdk::model::in_one_line;
+///
+/// assert_eq!(in_one_line("fix\nthe  tests", 80), "fix the tests");
+/// assert_eq!(in_one_line("fix the tests", 10), "fix the…");
+/// ```
+#[must_use]
+pub fn in_one_line(text: &str, most: usize) -> String {
+    let mut line = String::new();
+    for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+        if line.len() > most {
+            let mut cut = most.saturating_sub('…'.len_utf8());
+            while !line.is_char_boundary(cut) {
+                cut -= 1;
+            }
+            line.truncate(cut);
+            line.push('…');
+            break;
+        }
+    }
+    line
 }
 
 /// A picture in a prompt.

@@ -373,3 +373,24 @@ async fn an_agent_knows_who_it_is_and_gets_its_own_environment() {
     assert!(!record.contains("secret greeting"), "values are not in the record");
     lab.end(&client).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_title_means_the_agent_that_is_not_archived() {
+    let lab = Lab::new();
+    let daemon = lab.daemon().await;
+    let client = daemon.client();
+    let status = async || client.get_agent_status(GetAgentStatus { agent_id: "a test".into() }).await;
+    let old = client.create_agent(lab.script("true")).await.expect("it runs").agent_id;
+    client.archive_agent(ArchiveAgent { agent_id: (&old).into() }).await.expect("it goes");
+    assert_eq!(status().await.expect("there is one").agent_id, old);
+    let new = client.create_agent(lab.script("true")).await.expect("it runs").agent_id;
+    assert_eq!(status().await.expect("there is one at work").agent_id, new);
+    let other = client.create_agent(lab.script("true")).await.expect("it runs").agent_id;
+    let ambiguous = status().await.expect_err("there are two at work");
+    assert_eq!(ambiguous.message, "agentId: 3 agents are called `a test`");
+    for agent in [&new, &other] {
+        client.archive_agent(ArchiveAgent { agent_id: agent.into() }).await.expect("it goes");
+    }
+    status().await.expect_err("none of the three is more current than the others");
+    lab.end(&client).await;
+}

@@ -75,18 +75,21 @@ async fn every_answer_is_what_its_schema_says() {
     assert!(text.starts_with(&format!("agent {} failed: ", agent.as_str().expect("an id"))), "{text}");
     let (sent, text) =
         model.call("send_agent_prompt", json!({ "agentId": agent, "prompt": "echo two", "background": true })).await;
-    assert!(text.contains(" has the task; `wait_for_agent` waits for it\n"), "{text}");
+    assert_eq!(sent["advice"], "`wait_for_agent` waits for it");
+    assert!(text.contains(" has the task\n") && text.contains("\nadvice: `wait_for_agent` waits for it\n"), "{text}");
     let wait = json!({ "agentId": agent, "promptId": sent["promptId"] });
     let (_, text) = model.call("wait_for_agent", wait).await;
     assert!(text.contains(" has finished; it said: two\n\n"), "{text}");
 
     let (asks, text) = model.call("create_agent", task("echo three", "default")).await;
     let asking = asks["agentId"].clone();
-    assert!(text.contains(" waits for a permission: answer with `respond_to_permission`, then wait again, or wait with `until: finished`"), "{text}");
+    let advice = asks["advice"].as_str().expect("advice");
+    assert!(advice.starts_with("answer with `respond_to_permission`, then wait again, or wait with `until: finished`"));
+    assert!(text.contains(" waits for a permission\n") && text.contains(&format!("\nadvice: {advice}\n")), "{text}");
     model.call("wait_for_agent", json!({ "agentIds": [agent, asking], "timeout": "1h" })).await;
     let (_, text) =
         model.call("wait_for_agent", json!({ "agentId": asking, "until": "finished", "timeout": "0s" })).await;
-    assert!(text.starts_with("the time given to the wait ran out; agent "), "{text}");
+    assert!(text.starts_with("the time given to the wait for agent "), "{text}");
     let (pending, _) = model.call("list_pending_permissions", json!({})).await;
     let request = pending["permissions"][0]["requestId"].clone();
     model.call("respond_to_permission", json!({ "agentId": asking, "requestId": request, "behavior": "allow" })).await;

@@ -1,5 +1,6 @@
 //! What a model reads of an answer.
 
+use paseo_daemon::mcp::hint::for_models;
 use paseo_daemon::mcp::text::render;
 use serde_json::json;
 
@@ -63,4 +64,23 @@ fn what_is_no_object_is_text_too() {
     assert_eq!(render(&json!("hello")), "hello\n");
     assert_eq!(render(&json!([])), "");
     assert_eq!(render(&json!({})), "");
+}
+
+#[test]
+fn a_hint_names_tools_in_place_of_commands_where_there_are_tools() {
+    for (hint, told) in [
+        ("`paseo ls -a -g` lists agents", "`list_agents` with `includeArchived` lists agents"),
+        ("`paseo permit ls` lists what is waited for", "`list_pending_permissions` lists what is waited for"),
+        ("`paseo worktree ls -g` lists all", "`list_worktrees` with `all` lists all"),
+        ("`paseo worktree restore` brings it back", "`restore_worktree` brings it back"),
+        ("`paseo provider models zai` lists them", "`list_models` with `provider: zai` lists them"),
+        ("`paseo daemon start` starts it", "your user's `paseo daemon start` starts it"),
+        (
+            "give `cwd`, or `git init`; `paseo daemon logs` says more",
+            "give `cwd`, or `git init`; `paseo daemon logs` says more",
+        ),
+        ("no code, or `half of it", "no code, or `half of it"),
+    ] {
+        assert_eq!(for_models(hint), told);
+    }
 }

@@ -102,8 +102,14 @@ impl Wire {
         rest
     }
 
-    async fn write(&mut self, message: &Value) {
-        self.input.write_all(format!("{message}\n").as_bytes()).await.expect("it reads");
+    /// Writes a line as it is.
+    pub(super) async fn line(&mut self, text: &[u8]) {
+        self.input.write_all(text).await.expect("it reads");
+        self.input.write_all(b"\n").await.expect("it reads");
         self.input.flush().await.expect("it reads");
+    }
+
+    async fn write(&mut self, message: &Value) {
+        self.line(message.to_string().as_bytes()).await;
     }
 }

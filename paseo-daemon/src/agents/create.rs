@@ -8,7 +8,7 @@ use std::sync::Arc;
 use paseo_sdk::catalogue::{AgentOutcome, CreateAgent, WhenBusy};
 use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::machine::agent::{About, Changes, Input, Memory, Progress, Reports};
-use paseo_sdk::model::{AgentId, Mode, Prompt, Worktree};
+use paseo_sdk::model::{AgentId, Mode, Prompt, Worktree, in_one_line};
 use paseo_sdk::operation::{Caller, Handle, Operation as _};
 use paseo_sdk::provider::{LaunchSpec, TOOLS};
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ use super::registry::{Owned, finish_deletion, take_up};
 use super::standstill::Ticket;
 use super::wait::Awaited;
 use super::wish::Wish;
-use super::{FREER, check_mode, check_model, check_prompt, check_title, clip, fresh_id, internal, shown, whole};
+use super::{FREER, TITLE, check_mode, check_model, check_prompt, check_title, fresh_id, internal, shown, whole};
 use crate::Core;
 use crate::fault::{Point, reached};
 use crate::owner::{Files, blocking, now};
@@ -158,7 +158,12 @@ impl Core {
         };
         let wish = || Wish {
             operation: CreateAgent::NAME,
-            title: format!("start an agent of {} in mode {}: {}", request.provider, plan.mode, clip(&request.title)),
+            title: format!(
+                "start an agent of {} in mode {}: {}",
+                request.provider,
+                plan.mode,
+                in_one_line(&request.title, TITLE)
+            ),
             reason: reason.to_owned(),
             input: shown_to_people(request, plan),
             whole: whole(request),

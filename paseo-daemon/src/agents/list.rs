@@ -43,7 +43,7 @@ impl Handle<ListAgents> for Core {
         agents.sort_by_key(|agent| std::cmp::Reverse(place(agent)));
         let more = agents.len() > limit;
         agents.truncate(limit);
-        let next_cursor = agents.last().filter(|_| more).map(|last| format!("{}.{}", last.created_at.0, last.agent_id));
+        let next_cursor = agents.last().filter(|_| more).map(cursor);
         Ok(Agents { agents, next_cursor })
     }
 }
@@ -51,6 +51,11 @@ impl Handle<ListAgents> for Core {
 /// Where an agent stands in a list: by the time it was created.
 fn place(agent: &Agent) -> (Timestamp, AgentId) {
     (agent.created_at, agent.agent_id.clone())
+}
+
+/// Says where the page after this agent begins.
+pub(crate) fn cursor(last: &Agent) -> String {
+    format!("{}.{}", last.created_at.0, last.agent_id)
 }
 
 fn read_cursor(cursor: &str) -> Result<(Timestamp, AgentId), ApiError> {

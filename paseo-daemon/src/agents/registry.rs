@@ -12,7 +12,7 @@ use paseo_sdk::item::Origin;
 use paseo_sdk::machine::agent::{Agent as Machine, Input, Memory, View};
 use paseo_sdk::machine::outbox;
 use paseo_sdk::machine::timeline::Timeline;
-use paseo_sdk::model::{Agent, AgentId, AgentRef};
+use paseo_sdk::model::{Agent, AgentId, AgentRef, Status};
 use paseo_sdk::provider::{self, Provider};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -183,7 +183,17 @@ impl Registry {
             let view = owned.live.view();
             view.agent.title == text || !text.is_empty() && view.agent.agent_id.as_str().starts_with(text)
         };
-        let found: Vec<_> = agents.values().filter(|owned| fits(owned)).collect();
+        let mut found: Vec<_> = agents.values().filter(|owned| fits(owned)).collect();
+        // A task that is done over again has the title that it had.
+        let current = |owned: &Arc<Owned>| {
+            let view = owned.live.view();
+            view.agent.title == text && view.agent.status != Status::Archived
+        };
+        if found.iter().filter(|owned| current(owned)).count() == 1
+            && found.iter().all(|owned| owned.live.view().agent.title == text)
+        {
+            found.retain(|owned| current(owned));
+        }
         match found.as_slice() {
             [only] => Ok(Arc::clone(only)),
             [] => Err(ApiError::new(Code::NotFound, format!("no agent {}", shown(text)))

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
-use hyper::header::{CACHE_CONTROL, HeaderValue};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response, StatusCode};
 use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::operation::{Caller, Principal};
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
@@ -14,10 +14,16 @@ use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use serde_json::Value;
 
 use super::{Hall, http};
+use crate::mcp::message::{self, Wrong};
 use crate::mcp::{Call, Tools, Way};
 
 /// Answers a request whose body is here and which the gate has let in. Whoever drops this drops the call.
 pub(super) async fn answer(hall: &Arc<Hall>, who: Principal, mut head: Parts, body: Vec<u8>) -> Response<Full<Bytes>> {
+    if head.method == Method::POST
+        && let Err(Wrong::Answer(refusal)) = message::read(&body)
+    {
+        return refused(&refusal);
+    }
     head.extensions.insert(Caller { who, ..Caller::user() });
     let tools = {
         let hall = hall.clone();
@@ -35,6 +41,15 @@ pub(super) async fn answer(hall: &Arc<Hall>, who: Principal, mut head: Parts, bo
     head.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let Ok(body) = body.collect().await;
     Response::from_parts(head, Full::new(body.to_bytes()))
+}
+
+/// Answers a body that is no message in the protocol itself.
+fn refused(refusal: &Value) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(refusal.to_string())));
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 /// Calls within the daemon, with the rights of whoever made the request.

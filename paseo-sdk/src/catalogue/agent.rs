@@ -36,7 +36,8 @@ pub struct CreateAgent {
     /// The id to give the initial prompt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_id: Option<PromptId>,
-    /// How freely it may act. Default: the calling agent's mode, else `default`.
+    /// How freely it may act: `plan`, `default`, `auto` or `full-access`, the least free first, or a provider's own, such
+    /// as `claude:dontAsk`. Default: the calling agent's mode, else `default`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
     /// The model, in place of the one in `provider`.
@@ -444,7 +445,7 @@ pub struct Watched {
     pub text: Vec<Delta>,
 }
 
-/// Changes what people call an agent, or its labels.
+/// Changes what people call an agent, its labels, or its model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -470,7 +471,8 @@ pub struct UpdateAgent {
 pub struct SetAgentMode {
     /// The agent: its id, an unambiguous prefix of it, or its exact title.
     pub agent_id: AgentRef,
-    /// How freely it may act from now on.
+    /// How freely it may act from now on: `plan`, `default`, `auto` or `full-access`, the least free first, or a provider's
+    /// own, such as `claude:dontAsk`.
     pub mode: Mode,
 }
 

@@ -8,14 +8,16 @@ use std::io;
 use std::sync::Arc;
 
 use rmcp::RoleServer;
-use rmcp::model::{ErrorData, JsonRpcMessage, JsonRpcResponse, ListToolsResult, RequestId, ServerResult};
+use rmcp::model::{JsonRpcMessage, JsonRpcResponse, ListToolsResult, RequestId, ServerResult};
 use rmcp::service::{RxJsonRpcMessage, TxJsonRpcMessage};
 use rmcp::transport::Transport;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::sync::{Mutex, watch};
+use tokio::task::JoinSet;
 
 use crate::mcp::listed;
+use crate::mcp::message::{self, Wrong};
 
 /// Two pipes, and who wants to know that nothing more comes in.
 pub(super) struct Pipe<I, O> {
@@ -25,22 +27,26 @@ pub(super) struct Pipe<I, O> {
     /// The line is too long, and passed over.
     overlong: bool,
     output: Arc<Mutex<O>>,
+    /// Answers what is no message. At most one is on its way; it is written whole, whoever stops reading meanwhile.
+    refuser: JoinSet<io::Result<()>>,
     ends: watch::Sender<bool>,
 }
 
 impl<I: AsyncRead + Unpin, O> Pipe<I, O> {
     pub(super) fn new(input: I, output: O, ends: watch::Sender<bool>) -> Pipe<I, O> {
         let output = Arc::new(Mutex::new(output));
-        Pipe { input: BufReader::new(input), line: Vec::new(), overlong: false, output, ends }
+        let input = BufReader::new(input);
+        Pipe { input, line: Vec::new(), overlong: false, output, refuser: JoinSet::new(), ends }
     }
 
     /// Reads a line; none at the end. Dropped on the way, it goes on with the same line the next time.
-    async fn line(&mut self) -> io::Result<Option<Vec<u8>>> {
+    async fn line(&mut self) -> io::Result<Option<Line>> {
         loop {
             let come = self.input.fill_buf().await?;
             if come.is_empty() {
                 // The last line may have no end.
-                return Ok(Some(std::mem::take(&mut self.line)).filter(|line| !line.is_empty()));
+                let line = self.whole();
+                return Ok(Some(line).filter(|line| !matches!(line, Line::Text(text) if text.is_empty())));
             }
             let (used, ended) = match come.iter().position(|byte| *byte == b'\n') {
                 Some(at) => (at + 1, true),
@@ -52,11 +58,23 @@ impl<I: AsyncRead + Unpin, O> Pipe<I, O> {
                 false => self.line.extend_from_slice(&come[..used]),
             }
             self.input.consume(used);
-            if ended && !std::mem::take(&mut self.overlong) {
-                return Ok(Some(std::mem::take(&mut self.line)));
+            if ended {
+                return Ok(Some(self.whole()));
             }
         }
     }
+
+    fn whole(&mut self) -> Line {
+        let text = std::mem::take(&mut self.line);
+        if std::mem::take(&mut self.overlong) { Line::TooLong } else { Line::Text(text) }
+    }
+}
+
+/// What came until a line feed.
+enum Line {
+    Text(Vec<u8>),
+    /// It was passed over.
+    TooLong,
 }
 
 impl<I, O> Transport<RoleServer> for Pipe<I, O>
@@ -85,20 +103,31 @@ where
 
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleServer>> {
         loop {
-            let Ok(Some(line)) = self.line().await else {
+            if let Some(refused) = self.refuser.join_next().await
+                && !matches!(refused, Ok(Ok(())))
+            {
+                // Nobody reads answers any more.
                 self.ends.send_replace(true);
                 return None;
-            };
-            match serde_json::from_slice(&line) {
-                Ok(message) => return Some(message),
-                Err(_) => {
-                    // Of what is no message at all nobody waits for an answer.
-                    if let Some(id) = id_of(&line) {
-                        let error = ErrorData::invalid_request("this is no message of the protocol", None);
-                        self.send(JsonRpcMessage::error(error, Some(id))).await.ok()?;
-                    }
-                }
             }
+            let refusal = match self.line().await {
+                Ok(Some(Line::Text(text))) => match message::read(&text) {
+                    Ok(message) => return Some(message),
+                    Err(Wrong::Silence) => continue,
+                    Err(Wrong::Answer(refusal)) => refusal,
+                },
+                Ok(Some(Line::TooLong)) => message::too_long(LONGEST),
+                Ok(None) | Err(_) => {
+                    self.ends.send_replace(true);
+                    return None;
+                }
+            };
+            let output = self.output.clone();
+            self.refuser.spawn(async move {
+                let mut output = output.lock().await;
+                output.write_all(format!("{refusal}\n").as_bytes()).await?;
+                output.flush().await
+            });
         }
     }
 
@@ -125,11 +154,5 @@ async fn write_list(output: &mut (impl AsyncWrite + Unpin), id: &RequestId, list
     output.write_all(b"]}}").await
 }
 
-/// Returns the id of a request that is not understood.
-fn id_of(line: &[u8]) -> Option<RequestId> {
-    let request: Map<String, Value> = serde_json::from_slice(line).ok()?;
-    request.contains_key("method").then(|| serde_json::from_value(request.get("id")?.clone()).ok())?
-}
-
-/// Bytes of a message; longer ones are passed over.
+/// How long a message may be, in bytes; a longer one is passed over and refused.
 const LONGEST: usize = 32 << 20;

@@ -278,7 +278,7 @@ impl Agent {
     }
 
     fn about_ask(&self, ask: &Permission) -> String {
-        let (name, title, request) = (self.name(), in_one_line(&ask.title), &ask.request_id);
+        let (name, title, request) = (self.name(), in_one_line(&ask.title, usize::MAX), &ask.request_id);
         format!(
             "{name} waits for permission. It asks: {title}\nThe request's id is {request}; respond_to_permission answers it."
         )
@@ -295,7 +295,8 @@ impl Agent {
             Outcome::Interrupted => "was interrupted",
             Outcome::Limit => "has reached a limit",
         };
-        let because = end.reason.as_ref().map_or_else(String::new, |reason| format!(": {}", in_one_line(reason)));
+        let because =
+            end.reason.as_ref().map_or_else(String::new, |reason| format!(": {}", in_one_line(reason, usize::MAX)));
         // Marked line by line, so that nothing of it passes for what paseo says.
         let quoted = |said: &String| said.lines().map(|line| format!("\n> {line}")).collect::<String>();
         let said = end.message.as_ref().map_or_else(String::new, |said| format!(" It said last:{}", quoted(said)));
