@@ -5,6 +5,7 @@ mod asking;
 mod bar;
 mod diff;
 mod help;
+mod install;
 mod render;
 mod scratch;
 mod terminal;

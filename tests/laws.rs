@@ -41,6 +41,11 @@ fn a_session_holds_no_more_of_a_long_journal_than_of_a_short_one() {
 }
 
 #[test]
+fn the_slots_of_a_cadence_are_the_same_forwards_backwards_and_counted() {
+    for_any_bytes(2_000, 40, paseo_fuzz::cadence);
+}
+
+#[test]
 fn any_text_is_a_message_or_is_refused_with_a_reply() {
     for_any_bytes(1_000, 60, paseo_fuzz::frames);
     let messages = [

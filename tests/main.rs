@@ -1,6 +1,7 @@
 //! All tests of paseo, in one binary: one link, and none forgotten.
 //!
-//! A module for each topic, named by it: `laws` and `agent` hold what is true of machines whatever happens; `shell`,
+//! A module for each topic, named by it: `laws` and `agent` hold what is true of machines whatever happens; `cadence` is
+//! when schedules are due; `shell`,
 //! `claude` and `codex` fold journals into timelines, and the latter two drive the real programs; `conformance` is the
 //! table of what every provider does alike; `activity` is what a model reads of an agent; `connection`, `client` and
 //! `server` are the two ends of the wire, each alone; `shim`, `hook`, `store` and `worktrees` drive the hands; `daemon` is
@@ -11,6 +12,7 @@
 
 mod activity;
 mod agent;
+mod cadence;
 mod claude;
 mod cli;
 mod client;

@@ -4,11 +4,13 @@
 //! both can repeat.
 
 mod bytes;
+mod cadence;
 mod laws;
 mod machines;
 mod session;
 mod wire;
 
+pub use cadence::cadence;
 pub use laws::{Broken, MOST_OUTPUTS, Step, laws};
 pub use machines::machines;
 pub use session::{long_journals, session};

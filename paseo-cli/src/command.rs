@@ -80,6 +80,27 @@ pub enum Command {
         #[command(subcommand)]
         command: DaemonCommand,
     },
+    /// Print a script with which your shell completes these commands
+    #[command(
+        after_help = "Example:\n  paseo completions bash >~/.local/share/bash-completion/completions/paseo\n  paseo completions fish >~/.config/fish/completions/paseo.fish"
+    )]
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Put this program where your shells find it: shows what it would change, and asks
+    #[command(
+        after_help = "Links ~/.local/bin/paseo to this program, and puts ~/.local/bin on the PATH of bash, zsh and fish where \
+                      it is not.\n\nExample:\n  paseo install-cli"
+    )]
+    InstallCli {
+        /// Do not ask. Default: asks in a terminal, and does nothing elsewhere
+        #[arg(short, long)]
+        yes: bool,
+        /// Replace another `paseo` that is there, and keep it as paseo.old. Default: it is left alone
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 /// Commands on agents, there both at the top and in the group `agent`.
@@ -153,7 +174,8 @@ pub struct Run {
     /// Which agent: `provider` or `provider/model`
     #[arg(long, value_name = "P/M", default_value = "claude/sonnet")]
     pub provider: String,
-    /// How freely it may act: plan, default, auto, full-access, or a provider's own as `provider:name`
+    /// How freely it may act: plan, default, auto, full-access, or a provider's own as `provider:name`. Default: what the
+    /// provider's settings say, else `default`; for an agent's child that of its parent
     #[arg(long)]
     pub mode: Option<Mode>,
     /// Make a worktree with a new branch of this name, and work there
@@ -183,7 +205,7 @@ pub struct Run {
     /// A variable for the agent's environment, with this shell's value when none is given; may be repeated
     #[arg(long = "env", value_name = "NAME[=VALUE]", value_parser = variable)]
     pub env: Vec<Variable>,
-    /// How much to think, in the provider's own words, such as low or high
+    /// How much to think, in the provider's own words, such as low or high. Default: the provider's
     #[arg(long, value_name = "HOW")]
     pub thinking: Option<String>,
     /// Let the agent's program take the task for more than text: `/` for a command, `@path` for a file
@@ -192,7 +214,7 @@ pub struct Run {
     /// Start the agent without the tools of paseo, with which it could start others
     #[arg(long)]
     pub no_tools: bool,
-    /// How long to wait at most, such as 90s or 1h; the agent goes on
+    /// How long to wait at most, such as 90s or 1h; the agent goes on. Default: however long it takes
     #[arg(long, value_name = "DURATION", conflicts_with = "background")]
     pub timeout: Option<Duration>,
     /// Tell the calling agent when this one finishes, fails or needs permission
@@ -223,7 +245,7 @@ pub struct Send {
     /// A picture that goes with it; may be repeated
     #[arg(long = "image", value_name = "FILE")]
     pub images: Vec<PathBuf>,
-    /// How long to wait at most, such as 90s or 1h; the agent goes on
+    /// How long to wait at most, such as 90s or 1h; the agent goes on. Default: however long it takes
     #[arg(long, value_name = "DURATION", conflicts_with = "background")]
     pub timeout: Option<Duration>,
     /// Tell the calling agent when this one finishes, fails or needs permission
@@ -240,7 +262,7 @@ pub struct Ls {
     /// Agents everywhere, not only of this repository or directory
     #[arg(short = 'g', long)]
     pub global: bool,
-    /// Only agents in this status; may be repeated
+    /// Only agents in this status; may be repeated. Default: every one but archived
     #[arg(long, value_name = "STATUS")]
     pub status: Vec<Status>,
     /// Only agents with this label; may be repeated
@@ -260,13 +282,13 @@ pub struct Logs {
     /// Go on with what happens next, until interrupted
     #[arg(short, long)]
     pub follow: bool,
-    /// Only the newest entries, so many
+    /// Only the newest entries, so many. Default: all of them
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(0..))]
     pub tail: Option<i64>,
-    /// Only entries not older than this, such as 10m
+    /// Only entries not older than this, such as 10m. Default: from the beginning
     #[arg(long, value_name = "DURATION")]
     pub since: Option<Duration>,
-    /// Only entries of this kind; may be repeated
+    /// Only entries of this kind; may be repeated. Default: every kind
     #[arg(long = "filter", value_name = "KIND")]
     pub kinds: Vec<Kind>,
 }
@@ -329,7 +351,7 @@ pub enum PermitCommand {
         /// Which request, and how.
         #[command(flatten)]
         answer: Answer,
-        /// One of the options that the request offers
+        /// One of the options that the request offers. Default: allowed this once
         #[arg(long = "option", value_name = "OPTION", conflicts_with = "all")]
         option_id: Option<String>,
         /// The answer to a question: a choice, its number, or other words; once for each question, in order
@@ -482,7 +504,8 @@ pub enum DaemonCommand {
     /// Start the daemon, and return when it answers
     #[command(after_help = "Example:\n  paseo daemon start")]
     Start {
-        /// Where it listens beside its socket: `host:port`, a port, or `unix:/path`
+        /// Where it listens beside its socket: `host:port`, a port, or `unix:/path`. Default: `listen`
+        /// in its settings, else 127.0.0.1:6767
         #[arg(long, value_name = "ADDRESS")]
         listen: Option<String>,
     },
@@ -505,7 +528,8 @@ pub enum DaemonCommand {
     /// Be the daemon, in the foreground
     #[command(after_help = "Example:\n  paseo daemon run --listen 127.0.0.1:6767")]
     Run {
-        /// Where to listen beside the socket: `host:port`, a port, or `unix:/path`
+        /// Where to listen beside the socket: `host:port`, a port, or `unix:/path`. Default: `listen` in its settings,
+        /// else 127.0.0.1:6767
         #[arg(long, value_name = "ADDRESS")]
         listen: Option<String>,
         /// Leave the terminal's session first; so `daemon start` starts it.
@@ -518,7 +542,7 @@ pub enum DaemonCommand {
         /// Go on with what is added, until interrupted
         #[arg(short, long)]
         follow: bool,
-        /// Only the last lines, so many
+        /// Only the last lines, so many. Default: all of them
         #[arg(long, value_name = "N")]
         tail: Option<usize>,
     },

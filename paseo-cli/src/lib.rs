@@ -18,6 +18,7 @@ pub use clap;
 
 mod agents;
 mod daemon;
+mod install;
 mod logs;
 mod overview;
 mod place;
@@ -68,6 +69,11 @@ fn carry_out(cli: Cli) -> Result<Exit, Failure> {
         screen.raw(&tree().render_help().to_string())?;
         return Ok(Exit::Done);
     };
+    match command {
+        Command::Completions { shell } => return completions(shell, &screen),
+        Command::InstallCli { yes, force } => return install::install(yes, force, screen, cli.global.json),
+        _ => {}
+    }
     let daemon = Daemon::locate(&cli.global)?;
     if let Command::Daemon { command: command::DaemonCommand::Run { listen, detached } } = command {
         return daemon::run(&daemon, listen, detached);
@@ -89,6 +95,14 @@ fn carry_out(cli: Cli) -> Result<Exit, Failure> {
     });
     runtime.shutdown_background();
     result
+}
+
+/// Prints what a shell has to know of the commands.
+fn completions(shell: clap_complete::Shell, screen: &Screen) -> Result<Exit, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "paseo", &mut script);
+    screen.raw(&String::from_utf8_lossy(&script))?;
+    Ok(Exit::Done)
 }
 
 /// Serves the daemon's tools, to whoever started this.
@@ -126,6 +140,7 @@ async fn dispatch(command: Command, daemon: &Daemon, screen: Screen, json: bool)
         Command::Provider { command } => worktrees::provider(command, daemon, screen, json).await,
         Command::Daemon { command } => daemon::daemon(command, daemon, screen, json).await,
         Command::Mcp => unreachable!("it has a runtime of its own"),
+        Command::Completions { .. } | Command::InstallCli { .. } => unreachable!("they need no daemon"),
     }
 }
 

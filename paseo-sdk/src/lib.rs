@@ -11,6 +11,8 @@ pub mod item;
 pub mod model;
 pub mod operation;
 
+#[cfg(feature = "machines")]
+pub mod cadence;
 #[cfg(feature = "client")]
 pub mod client;
 #[cfg(feature = "machines")]

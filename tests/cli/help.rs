@@ -27,6 +27,10 @@ fn pages(command: &mut paseo_cli::clap::Command, top: &[String], text: &mut Stri
     assert!(help.trim_end().lines().rev().take_while(|line| line.starts_with("  ")).count() >= 1, "{name}: {help}");
     assert!(help.contains("\nExample:\n  "), "{name} has no example");
     text.push_str(&format!("==== {name}\n{help}\n"));
+    for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
+        let said = argument.get_help().map(ToString::to_string).unwrap_or_default();
+        assert!(!said.is_empty(), "{name}: {} has no help", argument.get_id());
+    }
     let agent = command.get_name() == "agent";
     for command in command.get_subcommands_mut() {
         // What the group `agent` has in common with the top is there once.
