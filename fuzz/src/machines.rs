@@ -4,6 +4,7 @@ mod agent;
 mod connection;
 mod item;
 mod replica;
+mod schedule;
 mod worktree;
 
 use paseo_sdk::machine::outbox::{self, Outbox};
@@ -22,7 +23,7 @@ use crate::{Broken, laws};
 pub fn machines(data: &[u8]) {
     let Some((which, rest)) = data.split_first() else { return };
     let bytes = Bytes(rest);
-    let outcome = match which % 8 {
+    let outcome = match which % 9 {
         // The one with the most states gets the most scripts.
         0 | 1 => agent::check(bytes),
         2 => turn(bytes),
@@ -30,6 +31,7 @@ pub fn machines(data: &[u8]) {
         4 => timeline(bytes),
         5 => worktree::check(bytes),
         6 => connection::check(bytes),
+        7 => schedule::check(bytes),
         _ => replica::check(bytes),
     };
     if let Err(broken) = outcome {

@@ -26,11 +26,12 @@ use paseo_sdk::operation::{Caller, Handle, Operation as _, Principal};
 use paseo_sdk::provider::Provider;
 use serde::Serialize;
 
+pub(crate) use self::create::Errand;
 pub(crate) use self::list::{Whereabouts, belongs, cursor};
 pub(crate) use self::registry::{Owned, Registry, has_left, load};
 pub(crate) use self::standstill::Standstill;
 use self::wait::Awaited;
-use self::wish::Wish;
+pub(crate) use self::wish::Wish;
 use crate::Core;
 use crate::config::Scope;
 use crate::owner::blocking;
@@ -152,7 +153,7 @@ impl Handle<DeleteAgent> for Core {
 /// What a person is asked when an agent says something to a freer one.
 fn prompt_wish(owned: &Owned, mode: &Mode, request: &SendAgentPrompt) -> Wish<'static> {
     let Agent { agent_id, title, .. } = owned.live.view().agent.clone();
-    let agent = Speaker { agent_id: agent_id.clone(), title };
+    let agent = Speaker::Agent { agent_id: agent_id.clone(), title };
     Wish {
         operation: SendAgentPrompt::NAME,
         title: format!("say this to {agent}, which is in mode {mode}: {}", in_one_line(&request.prompt, TITLE)),
@@ -173,7 +174,7 @@ fn prompt_wish(owned: &Owned, mode: &Mode, request: &SendAgentPrompt) -> Wish<'s
 fn mode_wish(owned: &Owned, request: &SetAgentMode) -> Wish<'static> {
     let mode = &request.mode;
     let Agent { agent_id, title, mode: now, .. } = owned.live.view().agent.clone();
-    let agent = Speaker { agent_id: agent_id.clone(), title };
+    let agent = Speaker::Agent { agent_id: agent_id.clone(), title };
     Wish {
         operation: SetAgentMode::NAME,
         title: format!("change the mode of {agent} from {now} to {mode}"),
@@ -184,15 +185,15 @@ fn mode_wish(owned: &Owned, request: &SetAgentMode) -> Wish<'static> {
 }
 
 /// Returns all that a call gives, as text.
-fn whole(request: &impl Serialize) -> String {
+pub(crate) fn whole(request: &impl Serialize) -> String {
     serde_json::to_string(request).unwrap_or_default()
 }
 
 /// Why a person is asked.
-const FREER: &str = "It is freer than the mode of the agent that asks.";
+pub(crate) const FREER: &str = "It is freer than the mode of the agent that asks.";
 
 /// How much of what somebody is asked about stands in the title of the question, in bytes.
-const TITLE: usize = 300;
+pub(crate) const TITLE: usize = 300;
 
 /// Refuses a mode that the provider lacks.
 fn check_mode(provider: &dyn Provider, mode: &Mode) -> Result<(), ApiError> {
@@ -217,7 +218,7 @@ fn check_model(provider: &dyn Provider, name: &str, model: &str) -> Result<(), A
     }
 }
 
-fn check_title(title: &str) -> Result<(), ApiError> {
+pub(crate) fn check_title(title: &str) -> Result<(), ApiError> {
     match title.trim().is_empty() {
         true => Err(ApiError::invalid("title", "is empty").hint("give a few words about the task")),
         false if title.len() > LONGEST_TITLE => Err(ApiError::invalid("title", "is longer than 1 KiB")),
@@ -225,7 +226,7 @@ fn check_title(title: &str) -> Result<(), ApiError> {
     }
 }
 
-fn check_prompt(field: &str, prompt: &str) -> Result<(), ApiError> {
+pub(crate) fn check_prompt(field: &str, prompt: &str) -> Result<(), ApiError> {
     match prompt.trim().is_empty() {
         true => Err(ApiError::invalid(field, "is empty").hint("say what is to be done")),
         false if prompt.len() > LONGEST_PROMPT => {
@@ -270,20 +271,22 @@ impl Core {
     pub(crate) fn speaker(&self, caller: &Caller) -> Result<Option<Speaker>, ApiError> {
         Ok(self.calling(caller)?.map(|calling| {
             let Agent { agent_id, title, .. } = calling.live.view().agent.clone();
-            Speaker { agent_id, title }
+            Speaker::Agent { agent_id, title }
         }))
     }
 
     /// Writes into an agent's timeline what another one has done with it.
     pub(crate) async fn sign(&self, caller: &Caller, owned: &Owned, what: &str) -> Result<(), ApiError> {
         match self.speaker(caller)? {
-            Some(speaker) if speaker.agent_id != owned.live.id => owned.note(vec![format!("{speaker} {what}")]).await,
+            Some(speaker) if !matches!(&caller.who, Principal::Agent(own) if *own == owned.live.id) => {
+                owned.note(vec![format!("{speaker} {what}")]).await
+            }
             _ => Ok(()),
         }
     }
 
     /// Returns the agent that is told when another one finishes: the one that calls.
-    fn notified(&self, caller: &Caller) -> Result<AgentId, ApiError> {
+    pub(crate) fn notified(&self, caller: &Caller) -> Result<AgentId, ApiError> {
         let refused = |code, message: &str| {
             Err(ApiError::new(code, format!("notifyOnFinish: {message}"))
                 .hint("leave it out, and use `wait_for_agent`")
@@ -371,7 +374,13 @@ impl Core {
     /// Refuses a directory that is not the calling agent's to work in, or to let others work in: what is below its own, and
     /// what is of the same repository, is.
     pub(crate) async fn in_reach(&self, caller: &Caller, directory: &Path) -> Result<(), ApiError> {
-        let Some(calling) = self.acting(caller)? else { return Ok(()) };
+        self.acting(caller)?;
+        self.reaches(caller, directory).await
+    }
+
+    /// The same for what an agent asked for that may be archived by now.
+    async fn reaches(&self, caller: &Caller, directory: &Path) -> Result<(), ApiError> {
+        let Some(calling) = self.calling(caller)? else { return Ok(()) };
         let own = PathBuf::from(&calling.live.view().agent.cwd);
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let within = self.scope == Scope::All
@@ -421,7 +430,7 @@ const LONGEST_PROMPT: usize = 4 * 1024 * 1024;
 /// The longest title, in bytes.
 const LONGEST_TITLE: usize = 1024;
 
-fn fresh_id<Id: std::str::FromStr<Err = String>>() -> Result<Id, ApiError> {
+pub(crate) fn fresh_id<Id: std::str::FromStr<Err = String>>() -> Result<Id, ApiError> {
     uuid::Uuid::new_v4().to_string().parse().map_err(internal)
 }
 
@@ -439,6 +448,6 @@ fn reason(error: &io::Error) -> String {
 }
 
 /// Quotes what somebody gave, shortened.
-fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     format!("`{}`", text.chars().take(80).collect::<String>().escape_debug())
 }

@@ -33,6 +33,7 @@ impl Handle<GetDaemon> for Core {
                 .iter()
                 .map(|view| i64::try_from(view.agent.permissions.len()).unwrap_or(0))
                 .sum(),
+            schedules: self.schedules.active(),
             warnings,
         })
     }
@@ -48,15 +49,22 @@ impl Handle<ShutdownDaemon> for Core {
             let message = format!("{} does not run: the daemon would not come back", program.display());
             return Err(ApiError::new(Code::Refused, message).hint("install paseo again; this daemon goes on"));
         }
-        let agents = self.agents.all();
         if request.with_agents {
-            for owned in &agents {
-                owned.tell(Input::Dismiss).await?;
+            // What is due from here on is the next daemon's to start.
+            let rest = self.schedules.rest();
+            // A run that had begun already may have made another agent meanwhile.
+            for _ in 0..2 {
+                let agents = self.agents.all();
+                for owned in &agents {
+                    owned.tell(Input::Dismiss).await?;
+                }
+                for owned in &agents {
+                    owned.until(has_left).await;
+                }
             }
-            for owned in &agents {
-                owned.until(has_left).await;
-            }
+            rest.stay();
         }
+        let agents = self.agents.all();
         let running = agents.iter().filter(|owned| works(owned.live.view().agent.status)).count();
         let closing = if request.restart { Closing::Restart } else { Closing::Stop };
         self.closing.send_replace(Some(closing));

@@ -67,6 +67,12 @@ points! {
     OutboxRewritten "outbox-rewritten",
     /// A report is in the file of the agent that it is for, and the one that made it does not know.
     ReportArrived "report-arrived",
+    /// What is decided about a schedule is in its file, and nothing follows from it yet.
+    ScheduleKept "schedule-kept",
+    /// An agent has the prompt of a run, and its schedule does not know.
+    RunAccepted "run-accepted",
+    /// A run has ended, and its schedule does not know.
+    RunEnded "run-ended",
     /// A shim was asked to carry its journal over.
     Carried "carried",
     /// What an earlier life left of an agent is read, and its process is not found yet.

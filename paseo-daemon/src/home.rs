@@ -38,7 +38,7 @@ impl Home {
     ///
     /// `unavailable` when one cannot be made.
     pub fn furnish(&self) -> Result<(), ApiError> {
-        for directory in [self.agents(), self.worktrees(), self.run()] {
+        for directory in [self.agents(), self.schedules(), self.worktrees(), self.run()] {
             make_private(&directory).map_err(|error| cannot("make", &directory, &error))?;
         }
         Ok(())
@@ -48,6 +48,12 @@ impl Home {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Returns where schedules are kept.
+    #[must_use]
+    pub fn schedules(&self) -> PathBuf {
+        self.path.join("schedules")
     }
 
     /// Returns where agents are kept.

@@ -35,6 +35,7 @@ pub mod token;
 pub mod worktrees;
 
 mod agents;
+mod alarm;
 mod daemon;
 mod doubt;
 mod launch;
@@ -43,6 +44,7 @@ mod owner;
 mod permissions;
 mod probe;
 mod providers;
+mod schedules;
 mod variant;
 mod warning;
 
@@ -97,7 +99,7 @@ pub struct Daemon {
     lock: Lock,
     tokens: Tokens,
     /// What goes on beside, until the daemon ends.
-    _beside: JoinSet<()>,
+    beside: JoinSet<()>,
 }
 
 /// What all handlers share.
@@ -105,6 +107,7 @@ pub(crate) struct Core {
     home: Home,
     agents: Arc<agents::Registry>,
     standstill: agents::Standstill,
+    schedules: schedules::Schedules,
     watchers: Arc<live::Watchers>,
     launcher: Arc<launch::Launcher>,
     worktrees: Worktrees,
@@ -162,11 +165,15 @@ impl Daemon {
             ApiError::new(Code::Unavailable, format!("{} cannot be read: {error}", home.agents().display()))
         };
         agents::load(&registry, &home.agents(), &launcher, &watchers, &warnings).map_err(cannot)?;
+        let (schedules, orders) = schedules::Schedules::load(home.schedules(), &warnings).map_err(|error| {
+            ApiError::new(Code::Unavailable, format!("{} cannot be read: {error}", home.schedules().display()))
+        })?;
         let core = Arc::new(Core {
             worktrees,
             home,
             agents: registry,
             standstill: agents::Standstill::default(),
+            schedules,
             watchers,
             launcher,
             said: providers::Said::default(),
@@ -191,7 +198,8 @@ impl Daemon {
         let worktrees = core.worktrees.clone();
         beside.spawn(async move { worktrees.resume().await });
         beside.spawn(agents::courier::run(core.agents.clone(), core.watchers.clone()));
-        Ok(Daemon { core, server: Arc::new(server), lock, tokens, _beside: beside })
+        beside.spawn(schedules::Keeper::new(core.clone(), orders).run());
+        Ok(Daemon { core, server: Arc::new(server), lock, tokens, beside })
     }
 
     /// Returns a client of this daemon, over a pipe within this process.
@@ -226,10 +234,12 @@ impl Daemon {
         self.close().await;
     }
 
-    async fn close(self) -> Lock {
+    async fn close(mut self) -> Lock {
         // What calls hold, their next ones take up again.
         self.core.closing.send_if_modified(|closing| closing.is_none() && closing.replace(Closing::Stop).is_none());
         self.server.shutdown().await;
+        // Before the agents leave: whoever looks for one then would take it for gone.
+        self.beside.shutdown().await;
         self.core.agents.leave().await;
         tracing::info!("stopped");
         self.lock

@@ -192,4 +192,5 @@ finished, failed or needs a permission, however long that takes; with `backgroun
 turn, and a prompt tells you when the agent has finished or needs a permission. To let an agent work apart from others, give `create_agent` a \
 `worktree`, or make one with `create_worktree`. When an outcome is `permission`, answer with `respond_to_permission` and \
 wait again. An agent may be named by its id, the beginning of its id, or its exact title. Waiting again after a cut or a \
-cancelled call loses nothing: the agent goes on by itself.";
+cancelled call loses nothing: the agent goes on by itself. `create_schedule` with `every` and `prompt` reminds you in this \
+conversation again and again, also when your turn has ended; delete it when it is of no more use.";

@@ -492,6 +492,12 @@ impl Worktrees {
         Ok(Ground { trusted: note.trusted, note: hooks::failed(&setup), variables, layout })
     }
 
+    /// Returns whether a worktree that paseo made is elsewhere by now than it began: somebody has committed.
+    pub(crate) async fn has_moved(&self, tree: &str) -> Result<bool, ApiError> {
+        let (shared, tree) = (self.shared.clone(), PathBuf::from(tree));
+        blocking(move || Ok(trust::has_moved(&shared.home, &tree))).await
+    }
+
     /// Returns the directories that a directory stands for: itself, and when it is the main checkout of a repository all
     /// the worktrees of that.
     ///

@@ -4,19 +4,21 @@ mod agent;
 mod daemon;
 mod permission;
 mod provider;
+mod schedule;
 mod worktree;
 
 pub use agent::*;
 pub use daemon::*;
 pub use permission::*;
 pub use provider::*;
+pub use schedule::*;
 use serde_json::Value;
 pub use worktree::*;
 
 #[cfg(feature = "client")]
 use crate::client::Prepare as _;
 use crate::error::{ApiError, Code};
-use crate::model::{Agent, Worktree};
+use crate::model::{Agent, Schedule, Worktree};
 use crate::operation::{Caller, Effect, Handle, Operation, parse};
 
 /// Writes, from the rows: `Operation` for each request, the `Service` that handles all of them, `dispatch`, the list of
@@ -93,6 +95,14 @@ catalogue! {
     Destroy delete_agent:               DeleteAgent             -> DeletedAgent;
     Read    list_pending_permissions:   ListPendingPermissions  -> Permissions;
     Write   respond_to_permission:      RespondToPermission     -> Agent;
+    Write   create_schedule:            CreateSchedule          -> Schedule;
+    Read    list_schedules:             ListSchedules           -> Schedules;
+    Read    inspect_schedule:           InspectSchedule         -> InspectedSchedule;
+    Write   update_schedule:            UpdateSchedule          -> Schedule;
+    Write   pause_schedule:             PauseSchedule           -> Schedule;
+    Write   resume_schedule:            ResumeSchedule          -> Schedule;
+    Write   run_schedule:               RunSchedule             -> Schedule;
+    Destroy delete_schedule:            DeleteSchedule          -> DeletedSchedule;
     Read    list_providers:             ListProviders           -> Providers;
     Read    list_models:                ListModels              -> Models;
     Read    get_daemon:                 GetDaemon               -> DaemonInfo;

@@ -11,7 +11,7 @@ pub mod item;
 pub mod model;
 pub mod operation;
 
-#[cfg(feature = "machines")]
+#[cfg(feature = "schedules")]
 pub mod cadence;
 #[cfg(feature = "client")]
 pub mod client;

@@ -9,6 +9,8 @@ pub mod agent;
 pub mod connection;
 pub mod outbox;
 pub mod replica;
+#[cfg(feature = "schedules")]
+pub mod schedule;
 pub mod standstill;
 pub mod timeline;
 pub mod turn;

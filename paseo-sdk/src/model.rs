@@ -2,6 +2,7 @@
 
 mod id;
 mod mode;
+mod schedule;
 mod text;
 mod time;
 
@@ -10,8 +11,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::id::{AgentId, AgentRef, ItemId, PromptId, RequestId, TurnId};
+pub use self::id::{AgentId, AgentRef, ItemId, PromptId, RequestId, ScheduleId, ScheduleRef, TurnId};
 pub use self::mode::Mode;
+pub use self::schedule::{Overlap, Rhythm, Run, RunStatus, Schedule, ScheduleStatus, Task, WhenMissed};
 pub use self::time::{Duration, Timestamp};
 use crate::item::Entry;
 
@@ -288,7 +290,7 @@ pub struct Prompt {
     /// What paseo adds about what happened in between; no caller gives it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
-    /// The agent that says it; none for the user and for paseo.
+    /// The agent or the schedule that says it; none for the user and for paseo.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Speaker>,
     /// The keys of the reports that it is made of, where paseo says it.
@@ -304,19 +306,38 @@ impl Prompt {
     }
 }
 
-/// An agent that says something to another one.
+/// Who says something to an agent, when it is not the user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Speaker {
-    /// The agent.
-    pub agent_id: AgentId,
-    /// What it was called when it said so.
-    pub title: String,
+#[serde(untagged, rename_all_fields = "camelCase")]
+pub enum Speaker {
+    /// Another agent.
+    Agent {
+        /// The agent.
+        agent_id: AgentId,
+        /// What it was called when it said so.
+        title: String,
+    },
+    /// A schedule.
+    Schedule {
+        /// The schedule.
+        schedule_id: ScheduleId,
+        /// What it was called when it said so.
+        name: String,
+        /// The agent that made it; none when a person did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        made_by: Option<AgentId>,
+    },
 }
 
 impl fmt::Display for Speaker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "agent “{}” ({})", in_one_line(&self.title, usize::MAX), self.agent_id)
+        match self {
+            Speaker::Agent { agent_id, title } => write!(f, "agent “{}” ({agent_id})", in_one_line(title, usize::MAX)),
+            Speaker::Schedule { schedule_id, name, made_by } => {
+                write!(f, "schedule “{}” ({schedule_id})", in_one_line(name, usize::MAX))?;
+                made_by.as_ref().map_or(Ok(()), |agent| write!(f, " of agent {agent}"))
+            }
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use futures_core::Stream;
 use paseo_sdk::catalogue::*;
 use paseo_sdk::error::{ApiError, Code};
-use paseo_sdk::model::{Agent, Timestamp, Worktree};
+use paseo_sdk::model::{Agent, Schedule, Timestamp, Worktree};
 use paseo_sdk::operation::{Caller, Handle, Principal, Reporter};
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -72,6 +72,7 @@ impl Handle<GetDaemon> for Canned {
             agents: 0,
             running: 0,
             pending_permissions: 0,
+            schedules: 0,
             warnings: vec![who],
         })
     }
@@ -143,6 +144,14 @@ no_answer! {
     GetAgentActivity -> Activity;
     UpdateAgent -> Agent;
     SetAgentMode -> Agent;
+    CreateSchedule -> Schedule;
+    ListSchedules -> Schedules;
+    InspectSchedule -> InspectedSchedule;
+    UpdateSchedule -> Schedule;
+    PauseSchedule -> Schedule;
+    ResumeSchedule -> Schedule;
+    RunSchedule -> Schedule;
+    DeleteSchedule -> DeletedSchedule;
     ListModels -> Models;
     CancelAgent -> Agent;
     ListPendingPermissions -> Permissions;

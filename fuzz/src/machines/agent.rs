@@ -58,8 +58,9 @@ fn input(bytes: &mut Bytes<'_>, record: &mut i64) -> Input {
     match bytes.below(24) {
         0..=3 => Input::Prompt { id: bytes.prompt_id(), prompt: prompt(bytes), when_busy: when_busy(bytes) },
         4 | 5 => Input::Answer { request_id: request_id(bytes), decision: decision(bytes) },
-        6 => match bytes.below(3) {
+        6 => match bytes.below(4) {
             0 => Input::SetMode(mode(bytes)),
+            1 => Input::StopPrompt(bytes.prompt_id()),
             _ => Input::Cancel,
         },
         7 => bytes.pick(&[Input::Archive, Input::Dismiss]),
@@ -73,7 +74,8 @@ fn input(bytes: &mut Bytes<'_>, record: &mut i64) -> Input {
         12 => Input::NotLaunched { run: bytes.number(3), reason: bytes.word() },
         13 => Input::Unsayable { id: tell_id(bytes), reason: bytes.word() },
         14 => Input::Trouble(bytes.word()),
-        15 => match bytes.below(4) {
+        15 => match bytes.below(5) {
+            4 => Input::ReportNoMore,
             0 => Input::ReportTo("b1".parse().expect("this is an id")),
             1 => Input::Report(Report { key: bytes.word(), text: bytes.word() }),
             2 => Input::Reported("b1".parse().expect("this is an id"), bytes.some(2, Bytes::word)),

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use paseo_sdk::catalogue::{AgentOutcome, CreateAgent, WhenBusy};
 use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::machine::agent::{About, Changes, Input, Memory, Progress, Reports};
-use paseo_sdk::model::{AgentId, Mode, Prompt, Worktree, in_one_line};
-use paseo_sdk::operation::{Caller, Handle, Operation as _};
+use paseo_sdk::model::{AgentId, Mode, Prompt, Speaker, Worktree, in_one_line};
+use paseo_sdk::operation::{Caller, Handle, Operation as _, Principal};
 use paseo_sdk::provider::{LaunchSpec, TOOLS};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -24,6 +24,7 @@ use crate::fault::{Point, reached};
 use crate::owner::{Files, blocking, now};
 use crate::store;
 use crate::variant::{Kind, is_variable};
+use crate::worktrees::Worktrees;
 
 impl Handle<CreateAgent> for Core {
     async fn handle(&self, caller: Caller, request: CreateAgent) -> Result<AgentOutcome, ApiError> {
@@ -48,32 +49,14 @@ impl Core {
         let id = request.agent_id.clone().map_or_else(fresh_id, Ok)?;
         let prompt_id = request.prompt_id.clone().map_or_else(|| "initial".parse().map_err(internal), Ok)?;
         let _alone = self.agents.alone(&id).await;
-        let owned = match self.agents.get(&id) {
-            Some(owned) => {
-                // The same call again, perhaps after a cut: it goes on where it was.
-                let memory = Files::of(&self.home.agents(), id.as_str()).memory;
-                let known: Option<Memory> =
-                    blocking(|| store::read(&memory)).map_err(|error| internal(error.to_string()))?;
-                if known.is_none_or(|known| known.about.request != plan.digest) {
-                    return Err(ApiError::new(
-                        Code::Conflict,
-                        format!("agentId: agent {id} exists, from another request"),
-                    )
-                    .hint("give each agent an id of its own, or none")
-                    .details(serde_json::json!({ "field": "agentId" })));
-                }
-                owned
-            }
+        let owned = match self.made_before(&id, &plan)? {
+            Some(owned) => owned,
             None => {
                 self.allowed(caller, request, &plan).await?;
-                let doubts = self.doubts(plan.kind.name, plan.model.as_deref(), request.thinking.as_deref());
-                let owned = self.make(caller, request, plan, &id).await?;
-                owned.note(doubts).await?;
-                owned
+                self.make(caller, request, plan, &id, &self.hands(caller).await?).await?
             }
         };
-        let (text, images) = (request.initial_prompt.clone(), request.images.clone());
-        let prompt = Prompt { text, images, raw: request.raw, from: self.speaker(caller)?, ..Prompt::default() };
+        let prompt = initial_prompt(request, self.speaker(caller)?);
         let awaited = Arc::new(Awaited::prompt(&owned, &prompt_id));
         // Before the agent can wait for its parent.
         let ticket = match request.background {
@@ -82,6 +65,46 @@ impl Core {
         };
         owned.tell(Input::Prompt { id: prompt_id, prompt, when_busy: WhenBusy::Queue }).await?;
         Ok((awaited, ticket))
+    }
+
+    /// Makes the agent of a schedule's run, or finds it, and tells it its prompt. Whoever made the schedule was asked then
+    /// what only a person may allow.
+    pub(crate) async fn create_for(&self, errand: Errand, request: &CreateAgent) -> Result<Arc<Owned>, ApiError> {
+        let caller = Caller::user();
+        let reports_to = errand.made_by.clone().filter(|_| errand.reports);
+        let plan = Plan { parent: errand.made_by.clone(), reports_to, ..self.plan(&caller, request)? };
+        let hands = match errand.made_by {
+            None => self.worktrees.clone(),
+            Some(maker) => {
+                let maker = Caller { who: Principal::Agent(maker), ..Caller::user() };
+                // What was below its directory may be a link to somewhere else by now.
+                self.reaches(&maker, &plan.directory).await?;
+                self.hands(&maker).await?
+            }
+        };
+        let id = request.agent_id.clone().map_or_else(fresh_id, Ok)?;
+        let prompt_id = request.prompt_id.clone().map_or_else(fresh_id, Ok)?;
+        let _alone = self.agents.alone(&id).await;
+        let owned = match self.made_before(&id, &plan)? {
+            Some(owned) => owned,
+            None => self.make(&caller, request, plan, &id, &hands).await?,
+        };
+        let prompt = initial_prompt(request, Some(errand.from));
+        owned.tell(Input::Prompt { id: prompt_id, prompt, when_busy: WhenBusy::Queue }).await?;
+        Ok(owned)
+    }
+
+    /// Returns the agent that the same call has made before, perhaps before a cut: it goes on where it was.
+    fn made_before(&self, id: &AgentId, plan: &Plan<'_>) -> Result<Option<Arc<Owned>>, ApiError> {
+        let Some(owned) = self.agents.get(id) else { return Ok(None) };
+        let memory = Files::of(&self.home.agents(), id.as_str()).memory;
+        let known: Option<Memory> = blocking(|| store::read(&memory)).map_err(|error| internal(error.to_string()))?;
+        match known.is_some_and(|known| known.about.request == plan.digest) {
+            true => Ok(Some(owned)),
+            false => Err(ApiError::new(Code::Conflict, format!("agentId: agent {id} exists, from another request"))
+                .hint("give each agent an id of its own, or none")
+                .details(serde_json::json!({ "field": "agentId" }))),
+        }
     }
 
     /// Checks a request as a whole, before anything is changed.
@@ -95,9 +118,7 @@ impl Core {
         let kind = self.kind(name)?;
         let provider = kind.provider;
         let parent = self.calling(caller)?;
-        let inherited = parent.as_ref().map(|parent| parent.live.view().agent.mode.clone());
-        let mode = request.mode.clone().unwrap_or_else(|| usual_mode(kind, inherited.as_ref()));
-        check_mode(provider, &mode)?;
+        let mode = self.mode_of_new(caller, name, request.mode.as_ref())?;
         if request.images.iter().any(|image| image.data.is_empty()) {
             return Err(ApiError::invalid("images", "an image is empty"));
         }
@@ -149,6 +170,15 @@ impl Core {
         })
     }
 
+    /// Returns the mode of a new agent of a provider, which may be given with its model.
+    pub(crate) fn mode_of_new(&self, caller: &Caller, provider: &str, mode: Option<&Mode>) -> Result<Mode, ApiError> {
+        let kind = self.kind(provider.split('/').next().unwrap_or_default())?;
+        let inherited = self.calling(caller)?.map(|parent| parent.live.view().agent.mode.clone());
+        let mode = mode.cloned().unwrap_or_else(|| usual_mode(kind, inherited.as_ref()));
+        check_mode(kind.provider, &mode)?;
+        Ok(mode)
+    }
+
     /// Asks a person where an agent would start one that may do more than itself.
     async fn allowed(&self, caller: &Caller, request: &CreateAgent, plan: &Plan<'_>) -> Result<(), ApiError> {
         // Servers, and programs that variables name, run without being asked for.
@@ -177,7 +207,9 @@ impl Core {
         request: &CreateAgent,
         mut plan: Plan<'_>,
         id: &AgentId,
+        hands: &Worktrees,
     ) -> Result<Arc<Owned>, ApiError> {
+        let doubts = self.doubts(plan.kind.name, plan.model.as_deref(), request.thinking.as_deref());
         plan.trusted = match &request.worktree {
             // As it comes out, it is known only then.
             Some(wanted) => wanted.github_pr_number.is_none() || wanted.trust,
@@ -194,7 +226,7 @@ impl Core {
                     }
                     None => plan.directory.clone(),
                 };
-                Some(self.hands(caller).await?.create(wanted, &directory).await?)
+                Some(hands.create(wanted, &directory).await?)
             }
             None => None,
         };
@@ -203,7 +235,10 @@ impl Core {
         }
         let made = blocking(|| self.write_down(request, plan, id, worktree.clone()));
         match (made, worktree) {
-            (Ok(owned), _) => Ok(owned),
+            (Ok(owned), _) => {
+                owned.note(doubts).await?;
+                Ok(owned)
+            }
             (Err(mut error), worktree) => {
                 if let Some(worktree) = worktree.filter(|worktree| worktree.created)
                     && let Err(kept) = self.worktrees.roll_back(&worktree).await
@@ -285,6 +320,22 @@ impl Core {
             }
         }
     }
+}
+
+/// Who an agent is made for that no call makes.
+pub(crate) struct Errand {
+    /// Who says its prompt.
+    pub(crate) from: Speaker,
+    /// The agent that has asked for it, and counts as the one that created it.
+    pub(crate) made_by: Option<AgentId>,
+    /// Whether that agent is told when this one finishes.
+    pub(crate) reports: bool,
+}
+
+/// Returns what an agent is told first.
+fn initial_prompt(request: &CreateAgent, from: Option<Speaker>) -> Prompt {
+    let (text, images) = (request.initial_prompt.clone(), request.images.clone());
+    Prompt { text, images, raw: request.raw, from, ..Prompt::default() }
 }
 
 /// Returns what people see of a request before they allow it.

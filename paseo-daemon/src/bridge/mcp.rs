@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use paseo_sdk::Client;
 use paseo_sdk::catalogue::{
-    ArchiveWorktree, CreateAgent, CreateWorktree, RestoreWorktree, SendAgentPrompt, SetAgentMode, TrustWorktree,
-    WaitForAgent,
+    ArchiveWorktree, CreateAgent, CreateSchedule, CreateWorktree, RestoreWorktree, ResumeSchedule, RunSchedule,
+    SendAgentPrompt, SetAgentMode, TrustWorktree, UpdateSchedule, WaitForAgent,
 };
 use paseo_sdk::error::{ApiError, Code};
 use paseo_sdk::model::Progress;
@@ -166,7 +166,7 @@ impl ServerHandler for Unlisted {
 }
 
 /// The operations that may take long: they wait for agents, for what a worktree runs, or for a person.
-const BLOCKING: [&str; 8] = [
+const BLOCKING: [&str; 12] = [
     CreateWorktree::NAME,
     ArchiveWorktree::NAME,
     RestoreWorktree::NAME,
@@ -175,6 +175,10 @@ const BLOCKING: [&str; 8] = [
     SendAgentPrompt::NAME,
     WaitForAgent::NAME,
     SetAgentMode::NAME,
+    CreateSchedule::NAME,
+    UpdateSchedule::NAME,
+    ResumeSchedule::NAME,
+    RunSchedule::NAME,
 ];
 /// How long they wait for a daemon that is away.
 const PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);

@@ -32,6 +32,8 @@ fn tool(command: &str) -> Option<String> {
         "worktree ls" => "`list_worktrees`".to_owned(),
         "worktree ls -g" => "`list_worktrees` with `all`".to_owned(),
         "worktree restore" => "`restore_worktree`".to_owned(),
+        "schedule ls" => "`list_schedules`".to_owned(),
+        "schedule update" => "`update_schedule`".to_owned(),
         "daemon status" => "`get_daemon`".to_owned(),
         // Started by an agent, the daemon would have the agent's environment, and its sandbox.
         "daemon start" => "your user's `paseo daemon start`".to_owned(),

@@ -11,7 +11,7 @@ use paseo_sdk::machine::worktree::{Base, Head, Note};
 use super::hooks::COMMANDS;
 use super::note::read_note;
 use super::site::{Site, find_reference, internal};
-use super::tree::{head_branch, registered};
+use super::tree::{git_dir_of, head_branch, registered};
 use super::{Trusting, archive, restore, source};
 
 /// Says whether a worktree with this head and base is trusted without a word from a person. What cannot be read is not.
@@ -164,6 +164,17 @@ impl Known {
         }
         Ok(false)
     }
+}
+
+/// Whether a worktree has another commit than it began with. Of what cannot be read, that is not known, and is taken so.
+pub(super) fn has_moved(home: &Path, tree: &Path) -> bool {
+    let look = || {
+        let git_dir = git_dir_of(tree)?;
+        let note = read_note(&git_dir).ok().flatten()?;
+        let (_, site) = Site::find(home, tree).ok()?;
+        Some(head_of(&site.open().ok()?, &git_dir) != id(note.start()))
+    };
+    look().unwrap_or(true)
 }
 
 /// The references that may be the main branch, in full.

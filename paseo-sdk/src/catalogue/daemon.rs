@@ -31,6 +31,9 @@ pub struct DaemonInfo {
     pub running: i64,
     /// Permissions that are waited for.
     pub pending_permissions: i64,
+    /// Schedules that are active.
+    #[serde(default)]
+    pub schedules: i64,
     /// What went wrong and was worked around: a busy port, a damaged file set aside, an unknown setting.
     #[serde(default)]
     pub warnings: Vec<String>,

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
-use crate::catalogue::{CreateAgent, SendAgentPrompt, WaitForAgent};
+use crate::catalogue::{CreateAgent, CreateSchedule, RunSchedule, SendAgentPrompt, WaitForAgent};
 use crate::model::{AgentRef, PromptId};
 use crate::operation::Operation;
 
@@ -36,11 +36,26 @@ impl SendAgentPrompt {
     }
 }
 
+impl CreateSchedule {
+    pub(crate) fn prepare(&mut self) -> Option<WaitForAgent> {
+        self.schedule_id.get_or_insert_with(fresh);
+        None
+    }
+}
+
+impl RunSchedule {
+    pub(crate) fn prepare(&mut self) -> Option<WaitForAgent> {
+        self.prompt_id.get_or_insert_with(fresh);
+        None
+    }
+}
+
 /// Does the same to arguments that have no type.
 pub(crate) fn prepare(method: &str, params: &mut Value) -> Option<WaitForAgent> {
     let ids: &[&str] = match method {
         CreateAgent::NAME => &["agentId", "promptId"],
-        SendAgentPrompt::NAME => &["promptId"],
+        SendAgentPrompt::NAME | RunSchedule::NAME => &["promptId"],
+        CreateSchedule::NAME => &["scheduleId"],
         _ => return None,
     };
     let params = params.as_object_mut()?;
@@ -49,6 +64,9 @@ pub(crate) fn prepare(method: &str, params: &mut Value) -> Option<WaitForAgent> 
         if id.is_null() {
             *id = Value::String(uuid::Uuid::new_v4().to_string());
         }
+    }
+    if ![CreateAgent::NAME, SendAgentPrompt::NAME].contains(&method) {
+        return None;
     }
     // What is of a wrong type, the daemon complains about.
     let agent = AgentRef::from(params.get("agentId")?.as_str()?);

@@ -119,6 +119,8 @@ pub enum Input {
     Archive,
     /// Somebody stops it, and its process is not to linger.
     Dismiss,
+    /// This prompt has taken too long: the turn that it has is stopped, and nothing else.
+    StopPrompt(PromptId),
     /// Somebody changes what it is called, or which model it uses.
     Update {
         /// A new title.
@@ -132,6 +134,8 @@ pub enum Input {
     SetMode(Mode),
     /// From now on it reports to this agent too, until it has finished.
     ReportTo(AgentId),
+    /// It is to report to nobody from now on.
+    ReportNoMore,
     /// The reports with these keys have arrived at this agent.
     Reported(AgentId, Vec<String>),
     /// It is to be told this of another agent.
@@ -539,6 +543,7 @@ impl Machine for Agent {
             Input::Prompt { id, prompt, when_busy } => self.prompt(now, id, prompt, when_busy)?,
             Input::Answer { request_id, decision } => self.answer(now, request_id, decision)?,
             Input::Cancel => self.cancel(now),
+            Input::StopPrompt(prompt) => self.stop_prompt(now, &prompt),
             Input::Archive => self.archive(now),
             Input::Dismiss => {
                 self.cancel(now);
@@ -547,6 +552,7 @@ impl Machine for Agent {
             Input::Update { title, labels, model } => self.update(now, title, labels, model),
             Input::SetMode(mode) => self.set_mode(now, mode),
             Input::ReportTo(agent) => self.report_to(now, agent),
+            Input::ReportNoMore => self.report_no_more(now),
             Input::Reported(to, keys) => self.reported(&to, &keys),
             Input::Report(report) => self.take_report(report)?,
             Input::Witnessed(keys) => self.witnessed(keys),

@@ -53,6 +53,8 @@ chosen_id! {
     AgentId,
     /// The id of a prompt.
     PromptId,
+    /// The id of a schedule.
+    ScheduleId,
 }
 
 /// Ids that paseo or a provider makes; any text.
@@ -101,6 +103,8 @@ given_id! {
     RequestId,
     /// An agent as people and programs name it: its id, an unambiguous prefix of that, or its exact title.
     AgentRef,
+    /// A schedule as people and programs name it: its id, an unambiguous prefix of that, or its exact name.
+    ScheduleRef,
 }
 
 impl From<AgentId> for AgentRef {
@@ -115,7 +119,14 @@ impl From<&AgentId> for AgentRef {
     }
 }
 
+impl From<&ScheduleId> for ScheduleRef {
+    fn from(id: &ScheduleId) -> ScheduleRef {
+        ScheduleRef(id.0.clone())
+    }
+}
+
 text_on_the_wire! {
     AgentId: "1 to 64 of letters, digits, `-` and `_`, starting with a letter or digit",
+    ScheduleId: "1 to 64 of letters, digits, `-` and `_`, starting with a letter or digit",
     PromptId: "1 to 64 of letters, digits, `-` and `_`, starting with a letter or digit",
 }

@@ -80,6 +80,11 @@ impl FromStr for Duration {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let refusal =
             |why: &str| format!("not a duration: `{text}`: {why}; write for example `90s`, `5m`, `1h30m` or `1.5h`");
+        // Says at which place of the text `rest` begins.
+        let at = |rest: &str, why: &str| {
+            let before = text[..text.len() - rest.len()].chars().count();
+            refusal(&format!("at character {}: {why}", before + 1))
+        };
         let mut rest = text;
         let mut total = 0i64;
         // Each part must have a smaller unit than the one before, so `5m5m` and `1s1h` are refused as slips.
@@ -89,17 +94,17 @@ impl FromStr for Duration {
         }
         while !rest.is_empty() {
             let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
-            let (number, after) = rest.split_at(digits);
-            let letters = after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len());
-            let (unit, after) = after.split_at(letters);
+            let (number, from_unit) = rest.split_at(digits);
+            let letters = from_unit.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(from_unit.len());
+            let (unit, after) = from_unit.split_at(letters);
             let Some((_, size)) = Duration::UNITS.into_iter().find(|(name, _)| *name == unit) else {
-                return Err(refusal("every number needs one of the units d, h, m, s, ms"));
+                return Err(at(from_unit, "every number needs one of the units d, h, m, s, ms"));
             };
             if size >= smallest {
-                return Err(refusal("units go from large to small, each once"));
+                return Err(at(from_unit, "units go from large to small, each once"));
             }
             smallest = size;
-            let amount = parse_decimal(number, size).ok_or_else(|| refusal("a number is malformed or too large"))?;
+            let amount = parse_decimal(number, size).ok_or_else(|| at(rest, "a number is malformed or too large"))?;
             total = total.checked_add(amount).ok_or_else(|| refusal("it is too long"))?;
             rest = after;
         }

@@ -144,6 +144,13 @@ impl Agent {
         }
     }
 
+    /// Stops the turn that runs if it is this prompt's.
+    pub(super) fn stop_prompt(&mut self, now: Timestamp, prompt: &PromptId) {
+        if self.turn.as_ref().is_some_and(|turn| turn.prompt() == Some(prompt)) {
+            self.interrupt(now);
+        }
+    }
+
     fn withdraw(&mut self, now: Timestamp, prompt: &PromptId) {
         self.outbox.handle(now, outbox::Input::Withdraw(prompt_tell(prompt))).expect("a prompt that waits is known");
     }

@@ -131,6 +131,13 @@ impl Agent {
         self.save();
     }
 
+    /// Reports to nobody from now on. What is on its way arrives.
+    pub(super) fn report_no_more(&mut self, now: Timestamp) {
+        self.about.reports.to.clear();
+        self.touch(now);
+        self.save();
+    }
+
     /// Forgets what has arrived there.
     pub(super) fn reported(&mut self, to: &AgentId, keys: &[String]) {
         let arrived = |outgoing: &Outgoing| outgoing.to == *to && keys.contains(&outgoing.report.key);
@@ -274,7 +281,7 @@ impl Agent {
     }
 
     fn name(&self) -> Speaker {
-        Speaker { agent_id: self.about.agent_id.clone(), title: self.about.title.clone() }
+        Speaker::Agent { agent_id: self.about.agent_id.clone(), title: self.about.title.clone() }
     }
 
     fn about_ask(&self, ask: &Permission) -> String {
