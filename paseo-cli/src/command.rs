@@ -1,10 +1,14 @@
 //! The tree of commands: what can be typed, and what its help says.
 
+mod schedule;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use paseo_sdk::item::Kind;
 use paseo_sdk::model::{AgentRef, Duration, Mode, Status};
+
+pub use self::schedule::{CreateSchedule, ScheduleCommand, UpdateSchedule};
 
 /// Hands work to AI coding agents, watches them, waits for them.
 #[derive(Debug, Parser)]
@@ -69,6 +73,13 @@ pub enum Command {
         /// Which.
         #[command(subcommand)]
         command: ProviderCommand,
+    },
+    /// Say something to agents again and again
+    #[command(after_help = "Example:\n  paseo schedule create --every 5m \"ping main build\"")]
+    Schedule {
+        /// Which.
+        #[command(subcommand)]
+        command: ScheduleCommand,
     },
     /// Serve these operations as tools (MCP), on standard input and output
     #[command(after_help = "Example:\n  claude mcp add paseo -- paseo mcp")]

@@ -25,6 +25,7 @@ mod place;
 mod progress;
 mod prompt;
 mod run;
+pub mod schedules;
 mod start;
 mod todo;
 mod tool;
@@ -137,6 +138,7 @@ async fn dispatch(command: Command, daemon: &Daemon, screen: Screen, json: bool)
         }
         Command::Permit { command } => agents::permit(command, daemon, screen, json).await,
         Command::Worktree { command } => worktrees::worktree(command, daemon, screen, json).await,
+        Command::Schedule { command } => schedules::schedule(command, daemon, screen, json).await,
         Command::Provider { command } => worktrees::provider(command, daemon, screen, json).await,
         Command::Daemon { command } => daemon::daemon(command, daemon, screen, json).await,
         Command::Mcp => unreachable!("it has a runtime of its own"),

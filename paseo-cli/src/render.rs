@@ -291,6 +291,7 @@ pub fn daemon(view: &View, daemon: &DaemonInfo) -> String {
     }
     facts.add("agents", format!("{}, {} running", daemon.agents, daemon.running));
     facts.add("permissions", format!("{} waited for", daemon.pending_permissions));
+    facts.add("schedules", format!("{} active", daemon.schedules));
     let mut text = facts.render(view);
     for warning in &daemon.warnings {
         let _ = writeln!(text, "{} {}", view.paint(Color::Yellow, "warning:"), clean(warning));
@@ -427,14 +428,14 @@ pub fn plural(number: usize, word: &str) -> String {
 
 /// Aligned pairs of a name and a value.
 #[derive(Default)]
-struct Facts(Vec<(&'static str, String)>);
+pub(crate) struct Facts(Vec<(&'static str, String)>);
 
 impl Facts {
-    fn add(&mut self, name: &'static str, value: impl Into<String>) {
+    pub(crate) fn add(&mut self, name: &'static str, value: impl Into<String>) {
         self.0.push((name, value.into()));
     }
 
-    fn render(&self, view: &View) -> String {
+    pub(crate) fn render(&self, view: &View) -> String {
         let width = self.0.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
         self.0
             .iter()
