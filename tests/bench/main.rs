@@ -29,6 +29,8 @@
 //! - **re-attach**: a hundred agents run, and their daemon was killed. From the spawn of the next one until it is healthy,
 //!   by when it has read their journals and found their shims, and until `list_agents` names a hundred that run. Beside
 //!   it the start in a home of a hundred agents that do not run.
+//! - **schedules**: with a thousand of them of which none is due, how often a thread of the daemon is woken, its memory,
+//!   and its start.
 //! - **entries**: pages of 50 of a timeline of a million entries, 330 MB, through the client. Beside them the reading of as
 //!   many bytes of the same file in this process; beside a kind that no entry has, a `grep` that finds nothing; beside
 //!   `paseo logs --tail 50` as a whole process, `tail -n 50`. The daemon's memory is that with a hundred agents of ten
@@ -47,6 +49,7 @@ mod echo;
 mod history;
 mod lines;
 mod memory;
+mod schedules;
 mod stage;
 mod table;
 mod trip;
@@ -86,6 +89,9 @@ fn measure() -> Result<()> {
         if let Part::Worktrees(sizes) = &part {
             return worktrees::all(&stage, sizes).await;
         }
+        if let Part::Schedules = &part {
+            return schedules::a_thousand(&mut stage).await;
+        }
         lines::first_start(&stage)?;
         let daemon = stage.daemon()?;
         memory::of_the_daemon(&daemon, "no agents")?;
@@ -102,6 +108,7 @@ fn measure() -> Result<()> {
         let daemon = stage.daemon()?;
         memory::of_the_daemon(&daemon, "just started, 100 idle agents")?;
         daemon.stop()?;
+        schedules::a_thousand(&mut stage).await?;
         lines::reattach(&mut stage).await?;
         history::pages(&stage).await?;
         history::memory(&stage).await?;
@@ -117,6 +124,8 @@ enum Part {
     All,
     /// Only worktrees, in repositories of so many files.
     Worktrees(Vec<usize>),
+    /// Only schedules.
+    Schedules,
     /// All but worktrees.
     Rest,
 }
@@ -126,11 +135,14 @@ impl Part {
         match args.next().as_deref() {
             None => Ok(Part::All),
             Some("rest") => Ok(Part::Rest),
+            Some("schedules") => Ok(Part::Schedules),
             Some("worktrees") => {
                 let sizes = args.map(|size| size.parse()).collect::<std::result::Result<Vec<_>, _>>()?;
                 Ok(Part::Worktrees(if sizes.is_empty() { worktrees::SIZES.to_vec() } else { sizes }))
             }
-            Some(other) => Err(format!("`{other}` is no part of it: give `worktrees` or `rest`, or nothing").into()),
+            Some(other) => {
+                Err(format!("`{other}` is no part of it: give `worktrees`, `schedules` or `rest`, or nothing").into())
+            }
         }
     }
 }

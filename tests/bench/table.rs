@@ -11,6 +11,7 @@ pub(crate) struct Figures {
 pub(crate) enum Unit {
     Seconds,
     Bytes,
+    Count,
 }
 
 impl Figures {
@@ -48,6 +49,7 @@ impl Unit {
             Unit::Seconds => (1e-6, "µs"),
             Unit::Bytes if figure >= f64::from(1 << 20) => (f64::from(1 << 20), "MiB"),
             Unit::Bytes => (f64::from(1 << 10), "KiB"),
+            Unit::Count => (1.0, ""),
         }
     }
 }
