@@ -7,6 +7,7 @@ mod diff;
 mod help;
 mod install;
 mod render;
+mod schedules;
 mod scratch;
 mod terminal;
 mod transcript;

@@ -11,6 +11,7 @@ mod progress;
 pub(crate) mod reports;
 mod restart;
 mod rights;
+mod schedules;
 mod standstill;
 mod terminal;
 mod trust;

@@ -195,7 +195,7 @@ fn wrong_arguments_are_named() {
     unknown field `alt`, expected `mediaType` or `data` {"field":"alt"}
     worktree.action: unknown variant `fork`, expected `branch-off` or `checkout` {"field":"worktree.action"}
     whenBusy: unknown variant `later`, expected one of `queue`, `interrupt`, `steer` {"field":"whenBusy"}
-    timeout: not a duration: `5`: every number needs one of the units d, h, m, s, ms; write for example `90s`, `5m`, `1h30m` or `1.5h` {"field":"timeout"}
+    timeout: not a duration: `5`: at character 2: every number needs one of the units d, h, m, s, ms; write for example `90s`, `5m`, `1h30m` or `1.5h` {"field":"timeout"}
     timeout: invalid type: integer `5`, expected a string {"field":"timeout"}
     statuses[0]: unknown variant `busy`, expected one of `starting`, `idle`, `running`, `waiting`, `interrupted`, `error`, `archived` {"field":"statuses[0]"}
     limit: invalid type: floating point `1.5`, expected i64 {"field":"limit"}
@@ -235,20 +235,20 @@ fn durations() {
     ];
     insta::assert_snapshot!(all::<Duration>(&bad), @r"
     not a duration: ``: it is empty; write for example `90s`, `5m`, `1h30m` or `1.5h`
-    not a duration: `5`: every number needs one of the units d, h, m, s, ms; write for example `90s`, `5m`, `1h30m` or `1.5h`
-    not a duration: `m`: a number is malformed or too large; write for example `90s`, `5m`, `1h30m` or `1.5h`
-    not a duration: `5 m`: every number needs one of the units d, h, m, s, ms; write for example `90s`, `5m`, `1h30m` or `1.5h`
-    not a duration: `-5m`: every number needs one of the units d, h, m, s, ms; write for example `90s`, `5m`, `1h30m` or `1.5h`
-    not a duration: `1.h`: a number is malformed or too large; write for example `90s`, `5m`, `1h30m` or `1.5h`
-    not a duration: `.5h`: a number is malformed or too large; write for example `90s`, `5m`, `1h30m` or `1.5h`
-    not a duration: `1..5h`: a number is malformed or too large; write for example `90s`, `5m`, `1h30m` or `1.5h`
-    not a duration: `5m5m`: units go from large to small, each once; write for example `90s`, `5m`, `1h30m` or `1.5h`
-    not a duration: `1s1h`: units go from large to small, each once; write for example `90s`, `5m`, `1h30m` or `1.5h`
-    not a duration: `5x`: every number needs one of the units d, h, m, s, ms; write for example `90s`, `5m`, `1h30m` or `1.5h`
-    not a duration: `99999999999999999999s`: a number is malformed or too large; write for example `90s`, `5m`, `1h30m` or `1.5h`
-    not a duration: `5mm`: every number needs one of the units d, h, m, s, ms; write for example `90s`, `5m`, `1h30m` or `1.5h`
-    not a duration: `1,5h`: every number needs one of the units d, h, m, s, ms; write for example `90s`, `5m`, `1h30m` or `1.5h`
-    not a duration: `٥m`: every number needs one of the units d, h, m, s, ms; write for example `90s`, `5m`, `1h30m` or `1.5h`
+    not a duration: `5`: at character 2: every number needs one of the units d, h, m, s, ms; write for example `90s`, `5m`, `1h30m` or `1.5h`
+    not a duration: `m`: at character 1: a number is malformed or too large; write for example `90s`, `5m`, `1h30m` or `1.5h`
+    not a duration: `5 m`: at character 2: every number needs one of the units d, h, m, s, ms; write for example `90s`, `5m`, `1h30m` or `1.5h`
+    not a duration: `-5m`: at character 1: every number needs one of the units d, h, m, s, ms; write for example `90s`, `5m`, `1h30m` or `1.5h`
+    not a duration: `1.h`: at character 1: a number is malformed or too large; write for example `90s`, `5m`, `1h30m` or `1.5h`
+    not a duration: `.5h`: at character 1: a number is malformed or too large; write for example `90s`, `5m`, `1h30m` or `1.5h`
+    not a duration: `1..5h`: at character 1: a number is malformed or too large; write for example `90s`, `5m`, `1h30m` or `1.5h`
+    not a duration: `5m5m`: at character 4: units go from large to small, each once; write for example `90s`, `5m`, `1h30m` or `1.5h`
+    not a duration: `1s1h`: at character 4: units go from large to small, each once; write for example `90s`, `5m`, `1h30m` or `1.5h`
+    not a duration: `5x`: at character 2: every number needs one of the units d, h, m, s, ms; write for example `90s`, `5m`, `1h30m` or `1.5h`
+    not a duration: `99999999999999999999s`: at character 1: a number is malformed or too large; write for example `90s`, `5m`, `1h30m` or `1.5h`
+    not a duration: `5mm`: at character 2: every number needs one of the units d, h, m, s, ms; write for example `90s`, `5m`, `1h30m` or `1.5h`
+    not a duration: `1,5h`: at character 2: every number needs one of the units d, h, m, s, ms; write for example `90s`, `5m`, `1h30m` or `1.5h`
+    not a duration: `٥m`: at character 1: every number needs one of the units d, h, m, s, ms; write for example `90s`, `5m`, `1h30m` or `1.5h`
     ");
 }
 

@@ -4,7 +4,7 @@
 //! `PASEO_TORTURE=kills:seed` makes them many, or those of another run: with `PASEO_TORTURE=100:7`, a hundred random ones,
 //! and five passages of each point. `PASEO_FAULT_POINT=name` chooses one point.
 
-mod keeper;
+pub(crate) mod keeper;
 mod story;
 
 use std::time::Duration;
@@ -20,8 +20,12 @@ use crate::lab::Lab;
 async fn a_kill_at_every_fault_point_costs_nothing() {
     let wanted = std::env::var("PASEO_FAULT_POINT").ok();
     let passages = if std::env::var_os("PASEO_TORTURE").is_some() { PASSAGES } else { 1 };
-    // Agents pass none of a worktree's, and report to nobody; those have stories of their own.
-    let elsewhere = |point: &Point| point.name().starts_with("worktree-") || *point == Point::ReportArrived;
+    // Agents pass none of a worktree's or a schedule's, and report to nobody; those have stories of their own.
+    let elsewhere = |point: &Point| {
+        let name = point.name();
+        let others = ["worktree-", "schedule-", "run-", "report-"];
+        others.iter().any(|other| name.starts_with(other))
+    };
     let points = Point::ALL.iter().filter(|point| !elsewhere(point));
     let points = points.filter(|point| wanted.as_ref().is_none_or(|wanted| wanted == point.name()));
     let mut stories = JoinSet::new();

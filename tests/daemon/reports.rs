@@ -388,11 +388,12 @@ async fn who_archived_an_agent_with_its_worktree_is_in_its_timeline() {
         client.get_agent_status(GetAgentStatus { agent_id: (&child).into() }).await.expect("it is there").worktree;
     let archived =
         inside.archive_worktree(super::worktrees::archive(&made.expect("a worktree"))).await.expect("it may");
-    assert_eq!(archived.agents, [child.clone()]);
-    let notices = crate::conformance::stage::notices(&timeline(&client, &child).await);
+    assert_eq!(archived.agents, std::slice::from_ref(&child));
+    let entries = timeline(&client, &child).await;
+    let notices = crate::conformance::stage::notices(&entries);
     assert_eq!(
         notices.last(),
-        Some(&format!("agent “a test” ({parent}) archived it with its worktree")),
+        Some(&format!("agent “a test” ({parent}) archived it with its worktree").as_str()),
         "{notices:?}"
     );
     lab.end(&client).await;

@@ -104,6 +104,15 @@ async fn every_answer_is_what_its_schema_says() {
     model.call("cancel_agent", json!({ "agentId": agent })).await;
     model.call("archive_agent", json!({ "agentId": agent })).await;
     model.call("delete_agent", json!({ "agentId": agent })).await;
+    let schedule = json!({ "scheduleId": "beat", "prompt": "true", "every": "1h", "provider": "shell", "cwd": cwd });
+    model.call("create_schedule", schedule).await;
+    model.call("list_schedules", json!({})).await;
+    model.call("update_schedule", json!({ "scheduleId": "beat", "cron": "0 3 * * sun", "mode": "full-access" })).await;
+    model.call("pause_schedule", json!({ "scheduleId": "beat" })).await;
+    model.call("resume_schedule", json!({ "scheduleId": "beat" })).await;
+    model.call("run_schedule", json!({ "scheduleId": "beat" })).await;
+    model.call("inspect_schedule", json!({ "scheduleId": "beat" })).await;
+    model.call("delete_schedule", json!({ "scheduleId": "beat" })).await;
     model.call("list_providers", json!({})).await;
     model.call("list_models", json!({})).await;
     model.call("archive_worktree", json!({ "worktreePath": path, "force": true })).await;

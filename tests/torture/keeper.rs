@@ -14,7 +14,7 @@ use crate::lab::{Lab, PASEO};
 
 /// How a daemon is to die.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Doom {
+pub(crate) enum Doom {
     /// When it passes this point, or any, for the nth time.
     At(Option<Point>, u32),
     /// So long after its start.
@@ -24,7 +24,7 @@ pub(super) enum Doom {
 }
 
 /// Runs one daemon after the other.
-pub(super) struct Keeper {
+pub(crate) struct Keeper {
     stop: oneshot::Sender<()>,
     deaths: JoinHandle<usize>,
     last: watch::Receiver<bool>,
@@ -32,7 +32,7 @@ pub(super) struct Keeper {
 
 impl Keeper {
     /// Starts the first daemon. Each has its doom; the last one should have none.
-    pub(super) fn start(lab: &Lab, dooms: Vec<Doom>) -> Keeper {
+    pub(crate) fn start(lab: &Lab, dooms: Vec<Doom>) -> Keeper {
         let (stop, stopped) = oneshot::channel();
         let (at_the_last, last) = watch::channel(false);
         let commands = dooms.iter().map(|doom| (*doom, command(lab, *doom))).collect();
@@ -40,13 +40,13 @@ impl Keeper {
     }
 
     /// Whether every daemon but the last has died.
-    pub(super) fn is_at_the_last(&mut self) -> bool {
+    pub(crate) fn is_at_the_last(&mut self) -> bool {
         assert!(!self.deaths.is_finished(), "the last daemon has ended");
         *self.last.borrow()
     }
 
     /// Kills the daemon that runs, and returns how many had died before.
-    pub(super) async fn kill(self) -> usize {
+    pub(crate) async fn kill(self) -> usize {
         let _ = self.stop.send(());
         self.deaths.await.expect("a daemon that was told to die by a signal died otherwise")
     }
