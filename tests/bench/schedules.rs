@@ -1,5 +1,7 @@
 //! Lines on a thousand schedules of which none is due.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::time::Duration;
 
 use paseo_sdk::catalogue::CreateSchedule;
@@ -45,17 +47,23 @@ async fn wakes(pid: u32) -> Result<Option<f64>> {
     }
     let before = switches(pid)?;
     tokio::time::sleep(Duration::from_secs(10)).await;
-    Ok(Some((switches(pid)? - before) as f64))
+    // Threads that have ended meanwhile were woken for that alone.
+    let woken =
+        switches(pid)?.into_iter().map(|(thread, count)| count - before.get(&thread).copied().unwrap_or_default());
+    Ok(Some(woken.sum::<i64>() as f64))
 }
 
-fn switches(pid: u32) -> Result<i64> {
-    let mut sum = 0;
+/// Returns how often each thread of a process has gone to sleep of itself.
+fn switches(pid: u32) -> Result<BTreeMap<OsString, i64>> {
+    let mut threads = BTreeMap::new();
     for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-        let status = std::fs::read_to_string(thread?.path().join("status"))?;
+        let thread = thread?;
+        // It may end any time.
+        let Ok(status) = std::fs::read_to_string(thread.path().join("status")) else { continue };
         let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-        sum += line.ok_or("it is there")?.trim().parse::<i64>()?;
+        threads.insert(thread.file_name(), line.ok_or("it is there")?.trim().parse()?);
     }
-    Ok(sum)
+    Ok(threads)
 }
 
 const COUNT: usize = 1_000;
