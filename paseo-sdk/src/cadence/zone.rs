@@ -34,7 +34,9 @@ impl Zone {
     ///
     /// Of two local times, the later one never comes before the other.
     pub(super) fn instant(&self, local: NaiveDateTime) -> Option<Timestamp> {
-        match self.offset(local)? {
+        // After 9999 there is nothing, and that is later than everything.
+        let Some(offset) = self.offset(local) else { return Some(Timestamp(i64::MAX)) };
+        match offset {
             AmbiguousOffset::Unambiguous { offset } => Some(at(local, offset)),
             AmbiguousOffset::Fold { before, after } => Some(at(local, before).min(at(local, after))),
             AmbiguousOffset::Gap { before, .. } => {
@@ -49,9 +51,9 @@ impl Zone {
     /// Returns the latest that clocks have shown until `time`, or a little later where they show an hour again.
     pub(super) fn reached(&self, time: Timestamp) -> Option<NaiveDateTime> {
         let local = self.local(time)?;
-        match self.offset(local)? {
+        match self.offset(local) {
             // What clocks would show, had they not been set back.
-            AmbiguousOffset::Fold { before, after } => {
+            Some(AmbiguousOffset::Fold { before, after }) => {
                 let back = time.0 - at(local, before).min(at(local, after)).0;
                 Some(local + TimeDelta::milliseconds(back))
             }
@@ -59,6 +61,7 @@ impl Zone {
         }
     }
 
+    /// Returns how far clocks are ahead when they show `local`; none after the year 9999.
     fn offset(&self, local: NaiveDateTime) -> Option<AmbiguousOffset> {
         let part = |part: u32| i8::try_from(part).ok();
         let civil = civil::DateTime::new(
