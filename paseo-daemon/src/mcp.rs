@@ -188,9 +188,10 @@ fn title(name: &str) -> String {
 const INSTRUCTIONS: &str = "\
 paseo supervises AI coding agents on this machine. `create_agent` hands a task to a new agent and returns when it has \
 finished, failed or needs a permission, however long that takes; with `background` it returns at once, and \
-`wait_for_agent` waits later, for one agent or several. With `background` and `notifyOnFinish` you need not wait: end your \
-turn, and a prompt tells you when the agent has finished or needs a permission. To let an agent work apart from others, give `create_agent` a \
-`worktree`, or make one with `create_worktree`. When an outcome is `permission`, answer with `respond_to_permission` and \
-wait again. An agent may be named by its id, the beginning of its id, or its exact title. Waiting again after a cut or a \
-cancelled call loses nothing: the agent goes on by itself. `create_schedule` with `every` and `prompt` reminds you in this \
-conversation again and again, also when your turn has ended; delete it when it is of no more use.";
+`wait_for_agent` waits later, for one agent or several. With `background` and `notifyOnFinish` you need not wait: end \
+your turn, and a prompt tells you when the agent has finished or needs a permission. To let an agent work apart from \
+others, give `create_agent` a `worktree`, or make one with `create_worktree`. When an outcome is `permission`, answer \
+with `respond_to_permission` and wait again. An agent may be named by its id, the beginning of its id, or its exact \
+title. Waiting again after a cut or a cancelled call loses nothing: the agent goes on by itself. `create_schedule` \
+with `every` and `prompt` reminds you in this conversation again and again, also when your turn has ended; delete it \
+when it is of no more use.";

@@ -37,6 +37,12 @@ pub(super) fn scripted(lab: &Lab, every: Duration, script: &str) -> CreateSchedu
     }
 }
 
+/// An agent whose turn goes on until there is a file `go`.
+pub(super) async fn busy(lab: &Lab, client: &Client) -> AgentId {
+    let script = "until test -e go; do sleep 0.03; done";
+    client.create_agent(lab.script(script).in_background()).await.expect("it runs").agent_id
+}
+
 /// Returns a schedule with its runs, once it is so.
 pub(super) async fn until(
     lab: &Lab,
@@ -108,8 +114,7 @@ async fn beats_to_a_busy_agent_are_one_prompt_when_its_turn_settles() {
     let lab = Lab::new();
     let daemon = lab.daemon().await;
     let client = daemon.client();
-    let busy = "until test -e go; do sleep 0.03; done";
-    let agent = client.create_agent(lab.script(busy).in_background()).await.expect("it runs").agent_id;
+    let agent = busy(&lab, &client).await;
     let inside = inside(&lab, &agent);
     let heartbeat = CreateSchedule { name: Some("look".to_owned()), ..CreateSchedule::every(SECOND, "echo >> beats") };
     let made = inside.create_schedule(heartbeat).await.expect("an agent may look at itself");

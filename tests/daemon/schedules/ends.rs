@@ -8,7 +8,7 @@ use paseo_sdk::catalogue::{
 };
 use paseo_sdk::model::{Mode, Overlap, RunStatus, ScheduleStatus, Status};
 
-use super::{SECOND, at_rest, fates, inspect, scripted, until};
+use super::{SECOND, at_rest, busy, fates, inspect, scripted, until};
 use crate::conformance::stage::status;
 use crate::daemon::watching;
 use crate::daemon::worktrees::{git, repository};
@@ -103,8 +103,7 @@ async fn a_busy_target_is_skipped_where_that_is_wanted() {
     let lab = Lab::new();
     let daemon = lab.daemon().await;
     let client = daemon.client();
-    let busy = "until test -e go; do sleep 0.03; done";
-    let agent = client.create_agent(lab.script(busy).in_background()).await.expect("it runs").agent_id;
+    let agent = busy(&lab, &client).await;
     let beat = CreateSchedule {
         target: Some(agent.to_string()),
         when_busy: Overlap::Skip,
@@ -145,8 +144,7 @@ async fn a_beat_that_is_taken_back_before_the_agent_begins_is_no_run() {
     let lab = Lab::new();
     let daemon = lab.daemon().await;
     let client = daemon.client();
-    let busy = "until test -e go; do sleep 0.03; done";
-    let agent = client.create_agent(lab.script(busy).in_background()).await.expect("it runs").agent_id;
+    let agent = busy(&lab, &client).await;
     let beat = CreateSchedule { target: Some(agent.to_string()), ..CreateSchedule::every(super::HOUR, "echo beat") };
     let id = client.create_schedule(beat).await.expect("it is made").schedule_id;
     client.run_schedule(RunSchedule { schedule_id: (&id).into(), prompt_id: None }).await.expect("it may");
